@@ -19,6 +19,13 @@ pub struct Wallet {
 }
 
 impl Wallet {
+    /// The same wallet, pinned to another chain.
+    #[must_use]
+    pub fn pinned_to(mut self, chain_id: &str) -> Self {
+        chain_id.clone_into(&mut self.chain_id);
+        self
+    }
+
     /// Runs `wallet --json --yes ARGS`, whatever its exit code.
     ///
     /// # Errors
