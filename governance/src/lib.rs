@@ -1,2 +1,51 @@
+#![doc = include_str!("../README.md")]
 #![no_std]
-//! To be written.
+#![forbid(unsafe_code)]
+#![deny(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::float_arithmetic
+)]
+
+extern crate alloc;
+
+mod apply;
+mod block;
+mod bytes;
+pub mod check;
+pub mod encoding;
+mod error;
+mod event;
+mod genesis;
+mod numbers;
+mod proposal;
+mod state;
+mod tally;
+mod text;
+mod tx;
+mod upgrade;
+mod validators;
+mod version;
+mod vote;
+
+pub use block::BlockRefusal;
+pub use bytes::{Digest, ProposalId, PublicKey, Signature, TransactionId, ValidatorId};
+pub use ed25519_dalek::SigningKey;
+pub use error::{ParseError, Rejection};
+pub use event::Event;
+pub use genesis::{Genesis, GenesisError, GenesisValidator, Parameters};
+pub use numbers::{Height, Power};
+pub use proposal::{Phase, Proposal, Subject};
+pub use state::{
+    Halt, LookupError, MAX_ENDED_PROPOSALS, MAX_LIVE_PROPOSALS, MAX_LIVE_PROPOSALS_PER_PROPOSER, State,
+};
+pub use tally::{Outcome, Tally};
+pub use text::{ChainId, MAX_CHAIN_ID_BYTES, MAX_PLATFORM_BYTES, Platform};
+pub use tx::{Action, MAX_TRANSACTION_BYTES, SignedTransaction, Transaction, VerifiedTransaction};
+pub use upgrade::{
+    Artifact, MAX_ARTIFACT_BYTES, MAX_ARTIFACTS, MAX_DESCRIPTION_BYTES, MAX_LEAD_BLOCKS, MAX_URL_BYTES,
+    Upgrade,
+};
+pub use validators::{MAX_VALIDATOR_NAME_BYTES, MAX_VALIDATORS, Validator, ValidatorSet, ValidatorSetError};
+pub use version::{MAX_VERSION_BYTES, ReleaseVersion, VersionError};
+pub use vote::{Ballot, Choice};

@@ -1,0 +1,35 @@
+//! GOV-06: ballots.
+
+use core::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::numbers::Height;
+
+/// What a validator thinks of a proposal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Choice {
+    /// For it.
+    Approve,
+    /// Against it.
+    Reject,
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Approve => "approve",
+            Self::Reject => "reject",
+        })
+    }
+}
+
+/// A validator's standing vote on one proposal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Ballot {
+    /// For or against.
+    pub choice: Choice,
+    /// The block in which it was cast.
+    pub height: Height,
+}
