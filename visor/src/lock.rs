@@ -1,0 +1,259 @@
+//! The two locks of a home: one visor, and one process tree of the node (VIS-03).
+//!
+//! Both are `flock` locks: the kernel drops them when the last descriptor of the open file closes, so no file left behind
+//! by a dead process ever counts. The node's lock is taken on a descriptor that the node inherits, and visor closes its own
+//! copy: from then on the lock lives exactly as long as any process of the node's tree. A lock that can be taken is
+//! the proof that no node runs, whatever happened to visor.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::process::Pid;
+
+/// Why a lock could not be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another visor runs in this home.
+    #[error(
+        "take the lock {path}: another visor (pid {holder}) holds this home. Only one may run; use `visor status` to ask it, or \
+         stop it first"
+    )]
+    Held {
+        /// The lock.
+        path: PathBuf,
+        /// What the holder wrote into it.
+        holder: String,
+    },
+    /// The file could not be used.
+    #[error("use the lock {path}")]
+    Io {
+        /// The lock.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+}
+
+fn try_flock(file: &File) -> io::Result<bool> {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Held for as long as this visor lives.
+#[derive(Debug)]
+pub struct VisorLock {
+    _file: File,
+}
+
+impl VisorLock {
+    /// Takes the home for this process.
+    ///
+    /// # Errors
+    /// When another visor holds it, or the file cannot be used.
+    pub fn acquire(path: &Path) -> Result<Self, LockError> {
+        let failed = |source| LockError::Io {
+            path: path.to_path_buf(),
+            source,
+        };
+        let mut file = open(path).map_err(failed)?;
+        if !try_flock(&file).map_err(failed)? {
+            let mut holder = String::new();
+            file.read_to_string(&mut holder).map_err(failed)?;
+            let holder = match holder.trim() {
+                "" => "unknown".to_owned(),
+                pid => pid.to_owned(),
+            };
+            return Err(LockError::Held {
+                path: path.to_path_buf(),
+                holder,
+            });
+        }
+        file.set_len(0).map_err(failed)?;
+        file.seek(SeekFrom::Start(0)).map_err(failed)?;
+        writeln!(file, "{}", std::process::id()).map_err(failed)?;
+        Ok(Self { _file: file })
+    }
+}
+
+/// The lock of the node's process tree.
+#[derive(Debug, Clone)]
+pub struct NodeLock {
+    path: PathBuf,
+}
+
+/// The taken lock, to be handed to the node. It proves that no other process of the node's tree is alive.
+#[derive(Debug)]
+pub struct NoNode {
+    file: File,
+}
+
+impl NoNode {
+    /// The descriptor that the node inherits.
+    #[must_use]
+    pub fn into_descriptor(self) -> OwnedFd {
+        self.file.into()
+    }
+}
+
+impl NodeLock {
+    /// The lock at `path`, which is never deleted or replaced.
+    #[must_use]
+    pub fn new(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    /// Takes the lock when no process of a node's tree is alive.
+    ///
+    /// # Errors
+    /// When the file cannot be used.
+    pub fn prove_gone(&self) -> Result<Option<NoNode>, LockError> {
+        let failed = |source| LockError::Io {
+            path: self.path.clone(),
+            source,
+        };
+        let file = open(&self.path).map_err(failed)?;
+        Ok(try_flock(&file).map_err(failed)?.then_some(NoNode { file }))
+    }
+
+    /// Every process that has the lock's file open, this one excepted, oldest first.
+    ///
+    /// A process that holds a deleted file of the same name counts too: it was started under the same lock.
+    #[must_use]
+    pub fn holders(&self) -> Vec<Holder> {
+        let identity = fs::metadata(&self.path)
+            .ok()
+            .map(|metadata| (metadata.dev(), metadata.ino()));
+        let Ok(processes) = fs::read_dir("/proc") else {
+            return Vec::new();
+        };
+        let mut holders: Vec<Holder> = processes
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .filter_map(Pid::from_raw)
+            .filter(|pid| *pid != rustix::process::getpid())
+            .filter(|pid| self.is_open_in(*pid, identity))
+            .filter_map(Holder::read)
+            .collect();
+        holders.sort_by_key(|holder| holder.start_time);
+        holders
+    }
+
+    fn is_open_in(&self, pid: Pid, identity: Option<(u64, u64)>) -> bool {
+        let Ok(descriptors) = fs::read_dir(format!("/proc/{}/fd", pid.as_raw_nonzero())) else {
+            return false;
+        };
+        let mut deleted = self.path.clone().into_os_string();
+        deleted.push(" (deleted)");
+        descriptors.filter_map(Result::ok).any(|entry| {
+            let Ok(target) = fs::read_link(entry.path()) else {
+                return false;
+            };
+            if target.as_os_str() == deleted {
+                return true;
+            }
+            // Only a link with the same last name is worth a stat: sockets and pipes are most of them.
+            target.file_name() == self.path.file_name()
+                && fs::metadata(entry.path())
+                    .is_ok_and(|metadata| Some((metadata.dev(), metadata.ino())) == identity)
+        })
+    }
+}
+
+/// A process of the node's tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// Its id.
+    pub pid: Pid,
+    /// The id of its parent.
+    pub parent: u32,
+    /// When it started, in clock ticks since the host did. With the id it names a process for good.
+    pub start_time: u64,
+}
+
+impl Holder {
+    /// Reads `/proc/PID/stat`; nothing when the process is gone or a zombie.
+    #[must_use]
+    pub fn read(pid: Pid) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+        let (state, parent, start_time) = parse_stat(&stat)?;
+        (!matches!(state, 'Z' | 'X')).then_some(Self {
+            pid,
+            parent,
+            start_time,
+        })
+    }
+
+    /// The program that it runs. A deleted one is named as it was.
+    #[must_use]
+    pub fn program(&self) -> Option<PathBuf> {
+        let path = fs::read_link(format!("/proc/{}/exe", self.pid.as_raw_nonzero())).ok()?;
+        match path.to_str().and_then(|text| text.strip_suffix(" (deleted)")) {
+            Some(text) => Some(PathBuf::from(text)),
+            None => Some(path),
+        }
+    }
+}
+
+/// State, parent and start time of a line of `/proc/PID/stat`; the program's name in it may hold anything.
+fn parse_stat(stat: &str) -> Option<(char, u32, u64)> {
+    let (_, after_name) = stat.rsplit_once(')')?;
+    let mut fields = after_name.split_whitespace();
+    let state = fields.next()?.chars().next()?;
+    let parent = fields.next()?.parse().ok()?;
+    // Start time is field 22 of the line; parent is field 4.
+    let start_time = fields.nth(17)?.parse().ok()?;
+    Some((state, parent, start_time))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stat_is_read_past_a_hostile_program_name() {
+        let line = "42 (a) Z 1 (b)) S 7 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 9876 1000 100 18446744073709551615";
+        assert_eq!(parse_stat(line), Some(('S', 7, 9876)));
+    }
+
+    #[test]
+    fn vis_03_a_second_visor_is_told_who_holds_the_home() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("visor.lock");
+        let held = VisorLock::acquire(&path).unwrap();
+        let error = VisorLock::acquire(&path).unwrap_err().to_string();
+        assert!(error.contains(&format!("pid {}", std::process::id())), "{error}");
+        drop(held);
+        VisorLock::acquire(&path).unwrap();
+    }
+
+    #[test]
+    fn vis_03_the_lock_is_free_only_when_no_descriptor_of_it_is_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = NodeLock::new(dir.path().join("node.lock"));
+        let proof = lock.prove_gone().unwrap().unwrap();
+        assert!(lock.prove_gone().unwrap().is_none());
+        let descriptor = proof.into_descriptor();
+        let copy = descriptor.try_clone().unwrap();
+        drop(descriptor);
+        assert!(lock.prove_gone().unwrap().is_none());
+        drop(copy);
+        assert!(lock.prove_gone().unwrap().is_some());
+    }
+}

@@ -1,0 +1,502 @@
+//! The node's process: start, adopt, stop, and the proof that its whole tree is gone.
+//!
+//! Invariants: a node is started only with [`NoNode`] in hand, and the started tree then holds that lock (VIS-03); an exit
+//! is reported only when the lock could be taken again, so that no descendant is alive either; the node writes to no pipe
+//! of visor and is not tied to its life, so that it survives a dead visor and is adopted by the next (VIS-04).
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use command_fds::CommandFdExt as _;
+use futures_util::future::join_all;
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal};
+use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, sleep_until, timeout};
+
+use crate::lock::{Holder, LockError, NoNode, NodeLock};
+use crate::readiness::readable;
+
+/// How long a process may take to disappear after SIGKILL before the operator is told; it is waited for in any case.
+const KILL_PATIENCE: Duration = Duration::from_secs(10);
+/// Between looks at a lock whose holder cannot be seen (another user's, or between fork and exec). Nothing tells when it
+/// changes, so this is one of the few places that poll.
+const UNSEEN_HOLDER: Duration = Duration::from_millis(5);
+
+/// Why a process could not be started, adopted or waited for.
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessError {
+    /// The program could not be executed.
+    #[error("start {}", program.display())]
+    Start {
+        /// The node's binary.
+        program: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// The file for the node's output could not be opened.
+    #[error("open {} for the node's output", path.display())]
+    Output {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// A process of an earlier node is still alive.
+    #[error("start the node: a process of the previous one is still alive")]
+    StillAlive,
+    /// The lock could not be used.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// A process could not be observed.
+    #[error("watch process {pid}")]
+    Watch {
+        /// Its id.
+        pid: u32,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Everything needed to start a version, read while the old one still runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Launch {
+    /// Absolute path of the binary.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<String>,
+    /// Where its standard output and error go; visor's own when absent.
+    pub output: Option<PathBuf>,
+}
+
+/// How long each step of a stop may take (VIS-08).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StopOrder {
+    /// Before SIGTERM.
+    pub delay: Duration,
+    /// Between SIGTERM and SIGKILL.
+    pub grace: Duration,
+}
+
+/// The end of a node and of everything that it started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exit {
+    /// Its process id.
+    pub pid: u32,
+    /// Its exit code; absent when a signal ended it, or it was adopted.
+    pub code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// When the exit was seen.
+    pub seen: Instant,
+}
+
+/// A node that runs, watched by a task of its own.
+#[derive(Debug)]
+pub struct Node {
+    pid: u32,
+    orders: mpsc::Sender<StopOrder>,
+    task: JoinHandle<()>,
+}
+
+impl Node {
+    /// Starts a node under the lock. When this returns, the binary's exec has succeeded.
+    ///
+    /// # Errors
+    /// When a process of the previous node lives, or the program cannot be executed.
+    pub fn start(
+        launch: &Launch,
+        lock: &NodeLock,
+        stop: StopOrder,
+        exits: mpsc::Sender<Exit>,
+    ) -> Result<Self, ProcessError> {
+        let proof = lock.prove_gone()?.ok_or(ProcessError::StillAlive)?;
+        let child = spawn(launch, proof)?;
+        let pid = child.id();
+        let watched = Watched::new(pid, Some(child))?;
+        Ok(Self::watch(watched, lock.clone(), stop, exits))
+    }
+
+    /// Takes over a node that an earlier visor started (VIS-04).
+    ///
+    /// # Errors
+    /// When the process cannot be observed.
+    pub fn adopt(
+        pid: Pid,
+        lock: &NodeLock,
+        stop: StopOrder,
+        exits: mpsc::Sender<Exit>,
+    ) -> Result<Self, ProcessError> {
+        let watched = Watched::new(pid.as_raw_nonzero().get().unsigned_abs(), None)?;
+        Ok(Self::watch(watched, lock.clone(), stop, exits))
+    }
+
+    fn watch(watched: Watched, lock: NodeLock, stop: StopOrder, exits: mpsc::Sender<Exit>) -> Self {
+        let pid = watched.id;
+        // One order is enough: a second one changes nothing.
+        let (orders, received) = mpsc::channel(1);
+        let task = tokio::spawn(async move {
+            let exit = watched.until_gone(&lock, stop, received).await;
+            // The receiver is gone only when visor itself is ending.
+            let _ = exits.send(exit).await;
+        });
+        Self { pid, orders, task }
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Begins to stop it; a stop that has begun goes on as it is.
+    pub fn stop(&self, order: StopOrder) {
+        // Full: the same order is waiting already. Closed: the node is gone. Both are what was wanted.
+        let _ = self.orders.try_send(order);
+    }
+}
+
+impl Drop for Node {
+    /// Ends the watching, never the node.
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn spawn(launch: &Launch, proof: NoNode) -> Result<Child, ProcessError> {
+    let mut command = Command::new(&launch.program);
+    command
+        .args(&launch.arguments)
+        .stdin(Stdio::null())
+        .process_group(0);
+    if let Some(path) = &launch.output {
+        let failed = |source| ProcessError::Output {
+            path: path.clone(),
+            source,
+        };
+        let file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o640)
+            .open(path)
+            .map_err(failed)?;
+        command.stderr(file.try_clone().map_err(failed)?).stdout(file);
+    }
+    command.preserved_fds(vec![proof.into_descriptor()]);
+    // The command owns visor's copy of the lock and closes it at the end of this function.
+    command.spawn().map_err(|source| ProcessError::Start {
+        program: launch.program.clone(),
+        source,
+    })
+}
+
+struct Watched {
+    id: u32,
+    pid: Pid,
+    descriptor: AsyncFd<OwnedFd>,
+    child: Option<Child>,
+}
+
+impl Watched {
+    fn new(id: u32, child: Option<Child>) -> Result<Self, ProcessError> {
+        let failed = |source| ProcessError::Watch { pid: id, source };
+        let pid = i32::try_from(id)
+            .ok()
+            .and_then(Pid::from_raw)
+            .ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?;
+        let descriptor = open_process(pid).map_err(failed)?;
+        Ok(Self {
+            id,
+            pid,
+            descriptor,
+            child,
+        })
+    }
+
+    /// Waits for the exit of the process and of its descendants, stopping them on order.
+    async fn until_gone(
+        mut self,
+        lock: &NodeLock,
+        default: StopOrder,
+        mut orders: mpsc::Receiver<StopOrder>,
+    ) -> Exit {
+        let mut stop = Stop::NotOrdered;
+        let mut grace = default.grace;
+        loop {
+            tokio::select! {
+                biased;
+                _ = self.descriptor.readable() => break,
+                Some(order) = orders.recv(), if matches!(stop, Stop::NotOrdered) => {
+                    grace = order.grace;
+                    stop = Stop::Delayed(tokio::time::Instant::now() + order.delay);
+                    if order.delay.is_zero() {
+                        stop = self.terminate(grace);
+                    }
+                }
+                () = stop.due() => stop = match stop {
+                    Stop::NotOrdered | Stop::Killed => stop,
+                    Stop::Delayed(_) => self.terminate(grace),
+                    Stop::Terminated(_) => {
+                        tracing::warn!(node.pid = self.id, stop.grace = ?grace, "the node ignores SIGTERM, killing it");
+                        self.signal(Signal::KILL);
+                        Stop::Killed
+                    }
+                },
+            }
+        }
+        let seen = Instant::now();
+        let status = self.child.as_mut().and_then(|child| child.wait().ok());
+        clear(lock, grace).await;
+        Exit {
+            pid: self.id,
+            code: status.and_then(|status| status.code()),
+            signal: status.and_then(|status| status.signal()),
+            seen,
+        }
+    }
+
+    fn terminate(&self, grace: Duration) -> Stop {
+        self.signal(Signal::TERM);
+        Stop::Terminated(tokio::time::Instant::now() + grace)
+    }
+
+    /// Signals the whole group. The process is not reaped yet, so neither its id nor its group can be another's.
+    fn signal(&self, signal: Signal) {
+        if kill_process_group(self.pid, signal).is_err() {
+            // Not a group leader: started by hand under our lock. Its descendants are found by the lock.
+            let _ = pidfd_send_signal(self.descriptor.get_ref(), signal);
+        }
+    }
+}
+
+enum Stop {
+    NotOrdered,
+    Delayed(tokio::time::Instant),
+    Terminated(tokio::time::Instant),
+    Killed,
+}
+
+impl Stop {
+    async fn due(&self) {
+        match self {
+            Self::Delayed(at) | Self::Terminated(at) => sleep_until(*at).await,
+            Self::NotOrdered | Self::Killed => std::future::pending().await,
+        }
+    }
+}
+
+fn open_process(pid: Pid) -> io::Result<AsyncFd<OwnedFd>> {
+    readable(pidfd_open(pid, PidfdFlags::NONBLOCK)?)
+}
+
+/// Ends every process that still holds the node's lock: SIGTERM, `grace`, SIGKILL; returns when the lock is free.
+///
+/// The first look comes first and usually is the only one: between an exit and the next start it costs one system call.
+pub async fn clear(lock: &NodeLock, grace: Duration) {
+    let began = Instant::now();
+    let mut terminated: Vec<Holder> = Vec::new();
+    let mut told = false;
+    loop {
+        match lock.prove_gone() {
+            Ok(Some(_free)) => return,
+            Ok(None) => {}
+            Err(error) => {
+                if !told {
+                    tracing::error!(error = %crate::cli::chain(&error), "cannot prove that the node is gone");
+                    told = true;
+                }
+                sleep(Duration::from_secs(1)).await;
+                continue;
+            }
+        }
+        let kill = began.elapsed() >= grace;
+        let holders = lock.holders();
+        let mut watched = Vec::new();
+        for holder in &holders {
+            let Ok(descriptor) = open_process(holder.pid) else {
+                continue;
+            };
+            // The id was read before the descriptor was opened: the same start time proves the same process.
+            if Holder::read(holder.pid).as_ref().map(|now| now.start_time) != Some(holder.start_time) {
+                continue;
+            }
+            let again = terminated.contains(holder);
+            if kill || !again {
+                let signal = if kill { Signal::KILL } else { Signal::TERM };
+                tracing::info!(node.pid = holder.pid.as_raw_nonzero().get(), process.signal = ?signal, "ending a process that outlived the node");
+                let _ = pidfd_send_signal(descriptor.get_ref(), signal);
+            }
+            if !again {
+                terminated.push(holder.clone());
+            }
+            watched.push(descriptor);
+        }
+        if watched.is_empty() {
+            sleep(UNSEEN_HOLDER).await;
+        } else {
+            let patience = if kill {
+                KILL_PATIENCE
+            } else {
+                grace.saturating_sub(began.elapsed())
+            };
+            let all_gone = join_all(watched.iter().map(|descriptor| descriptor.readable()));
+            let _ = timeout(patience, all_gone).await;
+        }
+        if !told && began.elapsed() >= grace + KILL_PATIENCE {
+            let pids: Vec<i32> = holders
+                .iter()
+                .map(|holder| holder.pid.as_raw_nonzero().get())
+                .collect();
+            tracing::error!(node.pids = ?pids, "processes of the node do not end after SIGKILL; nothing is started until they do");
+            told = true;
+        }
+    }
+}
+
+/// A node that was found running.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Running {
+    /// Its main process.
+    pub main: Holder,
+    /// The program that the main process runs.
+    pub program: Option<PathBuf>,
+}
+
+/// Finds the node that an earlier visor left running. Nothing: proved that none runs.
+///
+/// # Errors
+/// When the lock cannot be used.
+pub async fn find_running(lock: &NodeLock) -> Result<Option<Running>, LockError> {
+    let ours = std::env::current_exe().ok();
+    loop {
+        let holders = lock.holders();
+        if let Some(main) = main_of(&holders) {
+            let program = main.program();
+            // A child of the dead visor between fork and exec still runs visor's program: it is about to become the node.
+            if program.is_some() && (program != ours || holders.len() > 1) {
+                return Ok(Some(Running {
+                    main: main.clone(),
+                    program,
+                }));
+            }
+        } else if lock.prove_gone()?.is_some() {
+            return Ok(None);
+        }
+        sleep(UNSEEN_HOLDER).await;
+    }
+}
+
+/// The oldest process whose parent is not of the tree.
+fn main_of(holders: &[Holder]) -> Option<&Holder> {
+    let is_holder = |id: u32| {
+        holders
+            .iter()
+            .any(|other| other.pid.as_raw_nonzero().get().unsigned_abs() == id)
+    };
+    holders.iter().find(|holder| !is_holder(holder.parent))
+}
+
+/// Runs a program to its end with a time limit and an output limit, and returns its standard output.
+///
+/// # Errors
+/// When it cannot be started, fails, takes too long or says too much; the text says which.
+pub async fn run_probe(
+    program: &Path,
+    arguments: &[&str],
+    limit: Duration,
+    max_output: u64,
+) -> Result<Vec<u8>, ProbeError> {
+    use tokio::io::AsyncReadExt as _;
+    let failed = |source| ProbeError::Io { source };
+    let mut child = tokio::process::Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(failed)?;
+    let mut output = Vec::new();
+    let stdout = child
+        .stdout
+        .take()
+        .ok_or_else(|| failed(io::ErrorKind::BrokenPipe.into()))?;
+    let read = async {
+        stdout.take(max_output + 1).read_to_end(&mut output).await?;
+        child.wait().await
+    };
+    let status = timeout(limit, read)
+        .await
+        .map_err(|_| ProbeError::TooSlow { limit })?
+        .map_err(failed)?;
+    if output.len() as u64 > max_output {
+        return Err(ProbeError::TooMuchOutput { limit: max_output });
+    }
+    if !status.success() {
+        return Err(ProbeError::Failed {
+            status: status.to_string(),
+        });
+    }
+    Ok(output)
+}
+
+/// Why a probe gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// It could not be run.
+    #[error("it cannot be run")]
+    Io {
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// It ended with a failure.
+    #[error("it ended with {status}")]
+    Failed {
+        /// How.
+        status: String,
+    },
+    /// It did not end in time.
+    #[error("it did not end within {limit:?}")]
+    TooSlow {
+        /// The limit.
+        limit: Duration,
+    },
+    /// It wrote more than any answer has.
+    #[error("it wrote more than {limit} bytes")]
+    TooMuchOutput {
+        /// The limit.
+        limit: u64,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn holder(pid: i32, parent: u32, start_time: u64) -> Holder {
+        Holder {
+            pid: Pid::from_raw(pid).unwrap(),
+            parent,
+            start_time,
+        }
+    }
+
+    #[test]
+    fn the_main_process_is_the_one_whose_parent_is_not_of_the_tree() {
+        let tree = [holder(50, 1, 5), holder(51, 50, 6), holder(40, 51, 9)];
+        assert_eq!(main_of(&tree).map(|main| main.start_time), Some(5));
+        assert_eq!(main_of(&[]), None);
+    }
+}

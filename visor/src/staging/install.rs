@@ -1,0 +1,381 @@
+//! From an accepted plan to a complete version folder.
+
+use std::fs::{self, File, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::digest::{DigestError, file_digest};
+use super::fetch::{FetchError, fetch};
+use super::platform::host_platform;
+use crate::config::{ConfigError, Staging};
+use crate::home::{Home, sync_directory};
+use crate::process::{ProbeError, run_probe};
+use crate::run_config::RunConfig;
+
+/// An answer to `version --output json` is one short line; this is far more.
+const MAX_VERSION_OUTPUT: u64 = 64 << 10;
+/// A file that was just written can look busy while another thread forks; that lasts for a moment only.
+const BUSY_RETRIES: u32 = 50;
+
+/// What is to be staged, as the accepted plan has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// The proposal's id, hexadecimal: it names the folder in `staging/`.
+    pub id: String,
+    /// The version without a leading `v`.
+    pub version: String,
+    /// What is offered, one per platform.
+    pub artifacts: Vec<Artifact>,
+}
+
+/// One platform's binary.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Artifact {
+    /// `linux/amd64`.
+    pub platform: String,
+    /// Where it is.
+    pub url: String,
+    /// Bytes.
+    pub size: u64,
+    /// SHA-256.
+    pub sha256: [u8; 32],
+}
+
+/// Why a version could not be staged.
+#[derive(Debug, thiserror::Error)]
+pub enum StagingError {
+    /// The plan has nothing for this host.
+    #[error(
+        "stage version {version}: expected an artifact for this host's platform {host}, the accepted plan offers {offered}. This \
+         host cannot follow the upgrade: run the validator on an offered platform, or agree on a proposal that has one for {host}"
+    )]
+    NoArtifact {
+        /// The version.
+        version: String,
+        /// This host.
+        host: String,
+        /// What there is.
+        offered: String,
+    },
+    /// Larger than the operator allows.
+    #[error(
+        "stage version {version}: the artifact has {size} bytes, at most {limit} are allowed (staging.max_artifact_size)"
+    )]
+    TooLarge {
+        /// The version.
+        version: String,
+        /// By the plan.
+        size: u64,
+        /// By the configuration.
+        limit: u64,
+    },
+    /// The folder of the version exists and holds other bytes.
+    #[error(
+        "stage version {version}: the folder {folder} exists and is not the accepted version. Nothing in it was changed; look at \
+         it, move it away, and staging goes on by itself", folder = folder.display()
+    )]
+    OtherContents {
+        /// The version.
+        version: String,
+        /// Its folder.
+        folder: PathBuf,
+        /// How it differs.
+        #[source]
+        source: Box<StagingError>,
+    },
+    /// It could not be fetched, or is not what was accepted.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// The file is not what was accepted.
+    #[error(transparent)]
+    Digest(#[from] DigestError),
+    /// The binary does not say that it is the version.
+    #[error(transparent)]
+    Version(#[from] VersionProbeError),
+    /// A run configuration cannot be used.
+    #[error(transparent)]
+    RunConfig(#[from] ConfigError),
+    /// The folder is named for one version, and its run configuration for another.
+    #[error("use {folder}: expected run-config.toml with the name \"v{expected}\", found \"{found}\"", folder = folder.display())]
+    OtherName {
+        /// The folder.
+        folder: PathBuf,
+        /// The version.
+        expected: String,
+        /// In the file.
+        found: String,
+    },
+    /// An operation failed.
+    #[error("{operation} {path}", path = path.display())]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Why a binary's version is unknown or wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum VersionProbeError {
+    /// It gave no answer.
+    #[error("ask {program} for its version (`version --output json`)", program = program.display())]
+    Probe {
+        /// The binary.
+        program: PathBuf,
+        /// What went wrong.
+        #[source]
+        source: ProbeError,
+    },
+    /// Its answer is no JSON object with a version.
+    #[error("ask {program} for its version: expected an answer like {{\"version\":\"1.2.0\"}}, found {found:?}", program = program.display())]
+    Answer {
+        /// The binary.
+        program: PathBuf,
+        /// The beginning of the answer.
+        found: String,
+    },
+    /// It is another version.
+    #[error("use {program}: expected version {expected}, it says that it is {found}", program = program.display())]
+    Other {
+        /// The binary.
+        program: PathBuf,
+        /// By the plan.
+        expected: String,
+        /// By the binary.
+        found: String,
+    },
+}
+
+fn io_error<'a>(operation: &'static str, path: &'a Path) -> impl Fn(io::Error) -> StagingError + 'a {
+    move |source| StagingError::Io {
+        operation,
+        path: path.to_path_buf(),
+        source,
+    }
+}
+
+/// Makes the version folder of an accepted plan, or finds it made (VIS-02).
+///
+/// # Errors
+/// When it is not there and could not be made; the text is for the operator.
+pub async fn stage(home: &Home, limits: &Staging, order: &Order, current: &str) -> Result<(), StagingError> {
+    let artifact = choose(order, limits)?;
+    let folder = home.folder(&Home::folder_name(&order.version));
+    if fs::symlink_metadata(&folder).is_ok() {
+        return verify_folder(&folder, order, artifact, limits)
+            .await
+            .map_err(|source| StagingError::OtherContents {
+                version: order.version.clone(),
+                folder,
+                source: Box::new(source),
+            });
+    }
+    let mut run = RunConfig::read(&home.folder(current))?;
+    let binary = PathBuf::from(run.node.binary.file_name().unwrap_or_else(|| "node".as_ref()));
+
+    let work = home.staging().join(&order.id);
+    match fs::remove_dir_all(&work) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(io_error("remove", &work)(error));
+        }
+        _ => {}
+    }
+    fs::create_dir_all(&work).map_err(io_error("create", &work))?;
+    let made = async {
+        let part = work.join("artifact.part");
+        fetch(
+            &artifact.url,
+            &part,
+            artifact.size,
+            &artifact.sha256,
+            limits.fetch_timeout,
+        )
+        .await?;
+        // From here on the bytes are the accepted ones.
+        let program = work.join(&binary);
+        fs::set_permissions(&part, Permissions::from_mode(0o755))
+            .map_err(io_error("make executable", &part))?;
+        fs::rename(&part, &program).map_err(io_error("rename", &part))?;
+        expect_version(&program, &order.version, limits.version_timeout).await?;
+        run.name = format!("v{}", order.version);
+        run.node.binary = binary;
+        run.write(&work)
+            .map_err(io_error("write the run configuration in", &work))?;
+        // The mode was set after the content was synced.
+        File::open(&program)
+            .and_then(|file| file.sync_all())
+            .map_err(io_error("sync", &program))?;
+        sync_directory(&work).map_err(io_error("sync", &work))?;
+        fs::rename(&work, &folder).map_err(io_error("create", &folder))?;
+        sync_directory(home.root()).map_err(io_error("sync", home.root()))
+    };
+    let result = made.await;
+    if result.is_err() {
+        // Best effort: the next attempt removes it again before it begins.
+        let _ = fs::remove_dir_all(&work);
+    }
+    result
+}
+
+fn choose<'a>(order: &'a Order, limits: &Staging) -> Result<&'a Artifact, StagingError> {
+    let host = host_platform();
+    let Some(artifact) = order.artifacts.iter().find(|artifact| artifact.platform == host) else {
+        let offered: Vec<&str> = order
+            .artifacts
+            .iter()
+            .map(|artifact| artifact.platform.as_str())
+            .collect();
+        let offered = if offered.is_empty() {
+            "none".to_owned()
+        } else {
+            offered.join(", ")
+        };
+        return Err(StagingError::NoArtifact {
+            version: order.version.clone(),
+            host,
+            offered,
+        });
+    };
+    if artifact.size > limits.max_artifact_size {
+        return Err(StagingError::TooLarge {
+            version: order.version.clone(),
+            size: artifact.size,
+            limit: limits.max_artifact_size,
+        });
+    }
+    Ok(artifact)
+}
+
+/// A folder that an earlier attempt completed, or that the operator made by hand.
+async fn verify_folder(
+    folder: &Path,
+    order: &Order,
+    artifact: &Artifact,
+    limits: &Staging,
+) -> Result<(), StagingError> {
+    let run = RunConfig::read(folder)?;
+    if run.version() != Some(&order.version) {
+        return Err(StagingError::OtherName {
+            folder: folder.to_path_buf(),
+            expected: order.version.clone(),
+            found: run.name,
+        });
+    }
+    let program = run.program(folder);
+    file_digest(&program, artifact.size, &artifact.sha256)?;
+    expect_version(&program, &order.version, limits.version_timeout).await?;
+    // Nobody may have synced a folder made by hand.
+    for path in [&program, folder, folder.parent().unwrap_or(folder)] {
+        sync_directory(path).map_err(io_error("sync", path))?;
+    }
+    Ok(())
+}
+
+async fn expect_version(program: &Path, expected: &str, limit: Duration) -> Result<(), VersionProbeError> {
+    let found = probe_version(program, limit).await?;
+    if found != expected {
+        return Err(VersionProbeError::Other {
+            program: program.to_path_buf(),
+            expected: expected.to_owned(),
+            found,
+        });
+    }
+    Ok(())
+}
+
+/// Asks a binary for its version, without a leading `v`.
+///
+/// # Errors
+/// When it gives no answer, or one that has no version.
+pub async fn probe_version(program: &Path, limit: Duration) -> Result<String, VersionProbeError> {
+    #[derive(Deserialize)]
+    struct Answer {
+        version: String,
+    }
+    let mut attempt = 0;
+    let output = loop {
+        match run_probe(
+            program,
+            &["version", "--output", "json"],
+            limit,
+            MAX_VERSION_OUTPUT,
+        )
+        .await
+        {
+            Ok(output) => break output,
+            Err(ProbeError::Io { source })
+                if source.kind() == io::ErrorKind::ExecutableFileBusy && attempt < BUSY_RETRIES =>
+            {
+                attempt += 1;
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            Err(source) => {
+                return Err(VersionProbeError::Probe {
+                    program: program.to_path_buf(),
+                    source,
+                });
+            }
+        }
+    };
+    match serde_json::from_slice::<Answer>(&output) {
+        Ok(answer) => Ok(answer
+            .version
+            .strip_prefix('v')
+            .unwrap_or(&answer.version)
+            .to_owned()),
+        Err(_) => Err(VersionProbeError::Answer {
+            program: program.to_path_buf(),
+            found: String::from_utf8_lossy(&output[..output.len().min(200)]).into_owned(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order(platform: &str, size: u64) -> Order {
+        Order {
+            id: "ab".to_owned(),
+            version: "1.1.0".to_owned(),
+            artifacts: vec![Artifact {
+                platform: platform.to_owned(),
+                url: "file:///nowhere".to_owned(),
+                size,
+                sha256: [0; 32],
+            }],
+        }
+    }
+
+    #[test]
+    fn a_missing_platform_names_the_offered_ones_and_this_host() {
+        let error = choose(&order("plan9/mips", 1), &Staging::default())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("plan9/mips") && error.contains(&host_platform()),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn an_artifact_above_the_limit_is_refused_before_it_is_fetched() {
+        let limits = Staging {
+            max_artifact_size: 10,
+            ..Staging::default()
+        };
+        assert!(matches!(
+            choose(&order(&host_platform(), 11), &limits),
+            Err(StagingError::TooLarge { .. })
+        ));
+        assert!(choose(&order(&host_platform(), 10), &limits).is_ok());
+    }
+}

@@ -1,0 +1,81 @@
+//! Staging off the loop: a thread of its own with a runtime of its own, so that neither hashing nor a slow disk ever delays
+//! the node's supervision, and its memory goes with it when it is done.
+
+use std::io;
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::install::{Order, stage};
+use crate::cli::chain;
+use crate::config::Staging;
+use crate::home::Home;
+use crate::reconnect::Delays;
+
+/// What became of an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The version folder is complete and durable.
+    Staged,
+    /// It is not; another attempt follows. The text is for the operator.
+    Failed(String),
+}
+
+/// A staging under way. Dropping it ends it between two steps.
+#[derive(Debug)]
+pub struct Job {
+    /// Told by being dropped.
+    _cancel: oneshot::Sender<()>,
+}
+
+impl Job {
+    /// Begins, and tries again with growing delays until it is staged. Every outcome carries the order.
+    ///
+    /// # Errors
+    /// When there is no thread to be had.
+    pub fn begin(
+        home: Home,
+        limits: Staging,
+        order: Order,
+        current: String,
+        outcomes: mpsc::Sender<(Order, Outcome)>,
+    ) -> io::Result<Self> {
+        let (cancel, cancelled) = oneshot::channel();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        thread::Builder::new().name("staging".to_owned()).spawn(move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    _ = cancelled => {}
+                    () = until_staged(&home, &limits, &order, &current, &outcomes) => {}
+                }
+            });
+            // A name lookup may still run; nobody waits for it.
+            runtime.shutdown_timeout(Duration::ZERO);
+        })?;
+        Ok(Self { _cancel: cancel })
+    }
+}
+
+async fn until_staged(
+    home: &Home,
+    limits: &Staging,
+    order: &Order,
+    current: &str,
+    outcomes: &mpsc::Sender<(Order, Outcome)>,
+) {
+    let mut delays = Delays::new(limits.retry_initial, limits.retry_max);
+    loop {
+        let outcome = match stage(home, limits, order, current).await {
+            Ok(()) => Outcome::Staged,
+            Err(error) => Outcome::Failed(chain(&error)),
+        };
+        let done = outcome == Outcome::Staged;
+        if outcomes.send((order.clone(), outcome)).await.is_err() || done {
+            return;
+        }
+        tokio::time::sleep(delays.next_delay()).await;
+    }
+}

@@ -1,0 +1,16 @@
+//! Staging: an accepted artifact becomes a version folder, long before the upgrade height (VIS-05).
+//!
+//! Owns `staging/` and the making of `vX.Y.Z/`. Invariants: bytes become executable only after their size and SHA-256
+//! were found equal to the plan's (VIS-06); a version folder appears complete, by one rename, or not at all.
+
+mod digest;
+mod fetch;
+mod install;
+mod job;
+mod platform;
+
+pub use digest::{DigestError, file_digest};
+pub use fetch::FetchError;
+pub use install::{Artifact, Order, StagingError, VersionProbeError, probe_version, stage};
+pub use job::{Job, Outcome};
+pub use platform::host_platform;

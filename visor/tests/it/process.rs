@@ -1,0 +1,170 @@
+//! The node's process under the library's own supervision: stop, adopt, prove gone.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::sync::mpsc;
+use visor::lock::NodeLock;
+use visor::process::{Exit, Launch, Node, ProcessError, StopOrder, find_running};
+
+use crate::scene::{Host, OLD, wait_for};
+
+const QUICK: StopOrder = StopOrder {
+    delay: Duration::ZERO,
+    grace: Duration::from_millis(300),
+};
+
+struct Bench {
+    host: Host,
+    lock: NodeLock,
+    launch: Launch,
+    exits: mpsc::Receiver<Exit>,
+    sender: mpsc::Sender<Exit>,
+}
+
+impl Bench {
+    fn new(behaviour: serde_json::Value) -> Self {
+        let mut host = Host::new();
+        host.behave(behaviour);
+        let lock = NodeLock::new(host.home().join("node.lock"));
+        let text = |path: PathBuf| path.to_str().unwrap().to_owned();
+        let launch = Launch {
+            program: host.artifact(OLD),
+            arguments: vec![
+                "start".to_owned(),
+                "--home".to_owned(),
+                text(host.node_home()),
+                "--socket".to_owned(),
+                text(host.node_home().join("s")),
+            ],
+            output: None,
+        };
+        let (sender, exits) = mpsc::channel(4);
+        Self {
+            host,
+            lock,
+            launch,
+            exits,
+            sender,
+        }
+    }
+
+    fn start(&self) -> Node {
+        let node = Node::start(&self.launch, &self.lock, QUICK, self.sender.clone()).unwrap();
+        wait_for("a block", || (self.host.height() > 0).then_some(()));
+        node
+    }
+
+    async fn exit(&mut self) -> Exit {
+        tokio::time::timeout(Duration::from_secs(30), self.exits.recv())
+            .await
+            .unwrap()
+            .unwrap()
+    }
+
+    fn is_free(&self) -> bool {
+        self.lock.prove_gone().unwrap().is_some()
+    }
+}
+
+#[tokio::test]
+async fn vis_08_a_stop_ends_the_node_with_sigterm() {
+    let mut bench = Bench::new(json!({}));
+    let node = bench.start();
+    assert!(!bench.is_free());
+    node.stop(QUICK);
+    let exit = bench.exit().await;
+    assert_eq!((exit.pid, exit.code, exit.signal), (node.pid(), Some(0), None));
+    assert!(bench.is_free());
+}
+
+#[tokio::test]
+async fn vis_08_a_node_that_ignores_sigterm_is_killed_after_the_grace() {
+    let mut bench = Bench::new(json!({ "ignore_sigterm": true }));
+    let node = bench.start();
+    node.stop(QUICK);
+    node.stop(QUICK);
+    let exit = bench.exit().await;
+    assert_eq!((exit.code, exit.signal), (None, Some(9)));
+    assert!(bench.host.node_log().contains(&"ignored SIGTERM".to_owned()));
+    assert!(bench.is_free());
+}
+
+#[tokio::test]
+async fn vis_03_an_exit_is_reported_only_when_every_descendant_is_gone() {
+    for setsid in [false, true] {
+        let mut bench = Bench::new(json!({
+            "helper": true,
+            "helper_setsid": setsid,
+            "helper_ignores_sigterm": true,
+            "exit_at_height": 5,
+            "exit_code": 3,
+        }));
+        let _node = bench.start();
+        let exit = bench.exit().await;
+        assert_eq!(exit.code, Some(3));
+        assert!(bench.is_free(), "setsid {setsid}");
+        let log = bench.host.node_log();
+        let helper = log.iter().find_map(|line| line.strip_prefix("helper ")).unwrap();
+        assert!(
+            !PathBuf::from(format!("/proc/{helper}/exe")).exists(),
+            "setsid {setsid}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn vis_03_no_start_while_a_process_of_the_previous_node_lives() {
+    let bench = Bench::new(json!({}));
+    let node = bench.start();
+    let second = Node::start(&bench.launch, &bench.lock, QUICK, bench.sender.clone());
+    assert!(matches!(second, Err(ProcessError::StillAlive)));
+    drop(node);
+    assert_eq!(bench.host.starts().len(), 1);
+}
+
+#[tokio::test]
+async fn vis_04_a_node_left_running_is_found_and_adopted() {
+    let mut bench = Bench::new(json!({ "helper": true }));
+    let started = bench.start();
+    let pid = started.pid();
+    // What a dead visor leaves: the node, and nobody who watches it.
+    drop(started);
+    let running = find_running(&bench.lock).await.unwrap().unwrap();
+    assert_eq!(running.main.pid.as_raw_nonzero().get().unsigned_abs(), pid);
+    assert_eq!(
+        running.program,
+        Some(fs::canonicalize(bench.host.artifact(OLD)).unwrap())
+    );
+    let adopted = Node::adopt(running.main.pid, &bench.lock, QUICK, bench.sender.clone()).unwrap();
+    adopted.stop(QUICK);
+    let exit = bench.exit().await;
+    assert_eq!((exit.pid, exit.code, exit.signal), (pid, None, None));
+    assert_eq!(find_running(&bench.lock).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn vis_03_a_deleted_lock_file_does_not_hide_a_running_node() {
+    let bench = Bench::new(json!({}));
+    let node = bench.start();
+    let pid = node.pid();
+    drop(node);
+    fs::remove_file(bench.host.home().join("node.lock")).unwrap();
+    let running = find_running(&bench.lock).await.unwrap().unwrap();
+    assert_eq!(running.main.pid.as_raw_nonzero().get().unsigned_abs(), pid);
+}
+
+#[tokio::test]
+async fn a_program_that_cannot_be_executed_is_reported_by_name() {
+    let bench = Bench::new(json!({}));
+    let launch = Launch {
+        program: PathBuf::from("/nowhere/governance"),
+        ..bench.launch.clone()
+    };
+    let error = Node::start(&launch, &bench.lock, QUICK, bench.sender.clone()).unwrap_err();
+    assert!(error.to_string().contains("/nowhere/governance"));
+    // Another test's child may hold a copy between its fork and its exec.
+    wait_for("the lock to be free", || bench.is_free().then_some(()));
+}

@@ -1,0 +1,304 @@
+//! A home with a fake node, and a real visor over it. Everything that a test started ends with it.
+
+use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+/// Longer than anything takes on a loaded machine; only a failure waits for it.
+const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const OLD: &str = "1.0.0";
+pub(crate) const NEW: &str = "1.1.0";
+
+/// Waits until `look` returns something.
+pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(began.elapsed() < PATIENCE, "waited {PATIENCE:?} for: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// One validator host: a visor home, a node home and the artifacts.
+pub(crate) struct Host {
+    dir: tempfile::TempDir,
+    behaviour: Value,
+    visors: u32,
+}
+
+/// A running visor; killed when dropped.
+pub(crate) struct Visor {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Host {
+    /// A home made by `visor init` with version 1.0.0, retries within milliseconds and short timeouts.
+    pub(crate) fn new() -> Self {
+        let host = Self {
+            dir: tempfile::Builder::new().prefix("vt").tempdir().unwrap(),
+            behaviour: json!({}),
+            visors: 0,
+        };
+        fs::create_dir(host.node_home()).unwrap();
+        host.binary(OLD);
+        let output = host.init();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        host.configure(&[
+            ("restart", "initial_delay", "20ms".into()),
+            ("restart", "max_delay", "100ms".into()),
+            ("start_after_upgrade", "initial_delay", "20ms".into()),
+            ("start_after_upgrade", "max_delay", "100ms".into()),
+            ("staging", "retry_initial", "20ms".into()),
+            ("staging", "retry_max", "100ms".into()),
+            ("stop", "grace", "2s".into()),
+        ]);
+        host
+    }
+
+    pub(crate) fn init(&self) -> std::process::Output {
+        Command::new(env!("CARGO_BIN_EXE_visor"))
+            .args(["init", "--home"])
+            .arg(self.home())
+            .arg("--binary")
+            .arg(self.artifact(OLD))
+            .arg("--socket")
+            .arg(self.node_home().join("s"))
+            .args(["--", "start", "--home"])
+            .arg(self.node_home())
+            .arg("--socket")
+            .arg(self.node_home().join("s"))
+            .output()
+            .unwrap()
+    }
+
+    pub(crate) fn home(&self) -> PathBuf {
+        self.dir.path().join("v")
+    }
+
+    pub(crate) fn node_home(&self) -> PathBuf {
+        self.dir.path().join("n")
+    }
+
+    pub(crate) fn artifact(&self, version: &str) -> PathBuf {
+        self.dir.path().join(version).join("fake-node")
+    }
+
+    /// A copy of the fake node that is `version`.
+    pub(crate) fn binary(&self, version: &str) -> PathBuf {
+        let path = self.artifact(version);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::copy(env!("CARGO_BIN_EXE_fake-node"), &path).unwrap();
+        let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
+        write!(file, "\nFAKE-VERSION:{version}").unwrap();
+        file.set_permissions(fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
+    pub(crate) fn configure(&self, values: &[(&str, &str, toml::Value)]) {
+        let path = self.home().join("config.toml");
+        let mut table: toml::Table = fs::read_to_string(&path).unwrap().parse().unwrap();
+        for (section, key, value) in values {
+            let section = table.entry(*section).or_insert_with(|| toml::Table::new().into());
+            section
+                .as_table_mut()
+                .unwrap()
+                .insert((*key).to_owned(), value.clone());
+        }
+        fs::write(path, table.to_string()).unwrap();
+    }
+
+    /// Changes what the node does from its next block on.
+    pub(crate) fn behave(&mut self, changes: Value) {
+        for (key, value) in changes.as_object().unwrap() {
+            self.behaviour[key] = value.clone();
+        }
+        let path = self.node_home().join("behaviour.json");
+        let part = path.with_extension("part");
+        fs::write(&part, self.behaviour.to_string()).unwrap();
+        fs::rename(part, path).unwrap();
+    }
+
+    /// Announces an upgrade to `NEW` so many blocks from now, with the artifact as it is on disk.
+    pub(crate) fn announce(&mut self, blocks: u64) -> u64 {
+        let path = self.binary(NEW);
+        let bytes = fs::read(&path).unwrap();
+        let height = self.height() + blocks;
+        self.behave(json!({ "upgrade": {
+            "id": "ab".repeat(32),
+            "version": NEW,
+            "height": height,
+            "platform": visor::staging::host_platform(),
+            "url": format!("file://{}", path.display()),
+            "size": bytes.len(),
+            "sha256": Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
+            "phase": "locked_in",
+        }}));
+        height
+    }
+
+    pub(crate) fn height(&self) -> u64 {
+        fs::read_to_string(self.node_home().join("height")).map_or(0, |text| text.trim().parse().unwrap())
+    }
+
+    /// What the nodes did, one line each.
+    pub(crate) fn node_log(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.node_home().join("log")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// The versions in the order of their starts.
+    pub(crate) fn starts(&self) -> Vec<String> {
+        let log = self.node_log();
+        log.iter()
+            .filter_map(|line| line.strip_prefix("start "))
+            .map(|rest| rest.split(' ').nth(1).unwrap().to_owned())
+            .collect()
+    }
+
+    pub(crate) fn last_pid(&self) -> i32 {
+        let log = self.node_log();
+        let start = log
+            .iter()
+            .rev()
+            .find_map(|line| line.strip_prefix("start "))
+            .unwrap();
+        start.split(' ').next().unwrap().parse().unwrap()
+    }
+
+    /// VIS-03, by the node's own locks.
+    pub(crate) fn assert_never_two(&self) {
+        let log = self.node_log();
+        assert!(!log.iter().any(|line| line.contains("TWO")), "{log:#?}");
+    }
+
+    pub(crate) fn current(&self) -> String {
+        fs::read_link(self.home().join("current"))
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .to_owned()
+    }
+
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_visor"));
+        command
+            .args(["run", "--home"])
+            .arg(self.home())
+            .stdin(Stdio::null());
+        command
+    }
+
+    pub(crate) fn start(&mut self) -> Visor {
+        self.visors += 1;
+        let log = self.dir.path().join(format!("visor-{}.log", self.visors));
+        let file = File::create(&log).unwrap();
+        let child = self
+            .command()
+            .stdout(file.try_clone().unwrap())
+            .stderr(file)
+            .spawn()
+            .unwrap();
+        Visor { child, log }
+    }
+
+    /// `visor status --json`, whatever its exit code.
+    pub(crate) fn status(&self) -> (Option<i32>, Value) {
+        let output = Command::new(env!("CARGO_BIN_EXE_visor"))
+            .args(["status", "--json", "--home"])
+            .arg(self.home())
+            .output()
+            .unwrap();
+        (
+            output.status.code(),
+            serde_json::from_slice(&output.stdout).unwrap_or(Value::Null),
+        )
+    }
+
+    /// Waits until a running visor's status satisfies the condition.
+    pub(crate) fn wait_status(&self, what: &str, condition: impl Fn(&Value) -> bool) -> Value {
+        let mut last = Value::Null;
+        let began = Instant::now();
+        while began.elapsed() < PATIENCE {
+            let (code, status) = self.status();
+            if code == Some(0) && condition(&status) {
+                return status;
+            }
+            last = status;
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!(
+            "waited {PATIENCE:?} for: {what}; last status {last:#}; node {:#?}",
+            self.node_log()
+        );
+    }
+}
+
+impl Drop for Host {
+    /// Ends what a failed test left behind: only processes that hold this home's own lock.
+    fn drop(&mut self) {
+        let lock = visor::lock::NodeLock::new(self.home().join("node.lock"));
+        for holder in lock.holders() {
+            let _ = rustix::process::kill_process(holder.pid, rustix::process::Signal::KILL);
+        }
+    }
+}
+
+impl Visor {
+    pub(crate) fn log(&self) -> String {
+        let mut text = String::new();
+        File::open(&self.log).unwrap().read_to_string(&mut text).unwrap();
+        text
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGKILL, as a crash would be.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub(crate) fn terminate(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+
+    pub(crate) fn wait_exit(&mut self) -> ExitStatus {
+        let log = self.log.clone();
+        let child = &mut self.child;
+        wait_for(&format!("visor to end ({})", log.display()), || {
+            child.try_wait().unwrap()
+        })
+    }
+}
+
+impl Drop for Visor {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // The only place where a failed test can say what visor saw.
+            eprintln!("{}", fs::read_to_string(&self.log).unwrap_or_default());
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Reads a whole file.
+pub(crate) fn read(path: &Path) -> Vec<u8> {
+    fs::read(path).unwrap()
+}
