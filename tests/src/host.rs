@@ -13,6 +13,15 @@ use crate::process::{Background, tail};
 /// How long a visor may take to stop its node and itself before it is killed.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 
+/// What a process has used, as the kernel counts it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Usage {
+    /// Resident memory, KiB.
+    pub resident_kib: u64,
+    /// Processor time since its start, milliseconds.
+    pub cpu_ms: u64,
+}
+
 /// A host of the cluster.
 #[derive(Debug)]
 pub struct Host {
@@ -72,6 +81,25 @@ impl Host {
     #[must_use]
     pub fn visor_pid(&self) -> Option<u32> {
         self.visor.as_ref().map(Background::id)
+    }
+
+    /// What the running visor has used; `None` when none runs.
+    #[must_use]
+    pub fn visor_usage(&self) -> Option<Usage> {
+        let pid = self.visor_pid()?;
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        let resident_kib = resident.trim().trim_end_matches("kB").trim().parse().ok()?;
+        // Fields 14 and 15, counted after the name, which may hold blanks: user and system time in clock ticks.
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+        let user: u64 = fields.next()?.parse().ok()?;
+        let system: u64 = fields.next()?.parse().ok()?;
+        let per_second = rustix::param::clock_ticks_per_second();
+        Some(Usage {
+            resident_kib,
+            cpu_ms: (user + system) * 1000 / per_second,
+        })
     }
 
     /// Starts the visor.

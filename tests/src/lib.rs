@@ -15,7 +15,7 @@ mod wallet;
 pub use address::Loopback;
 pub use binaries::{Binaries, NEW_VERSION, OLD_VERSION, crashing_node};
 pub use cluster::{Cluster, ClusterOptions};
-pub use host::Host;
+pub use host::{Host, Usage};
 pub use observe::{HostView, Observer};
 pub use process::CommandOutput;
 pub use wallet::Wallet;

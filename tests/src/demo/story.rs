@@ -15,6 +15,7 @@ use super::summary::{HostSummary, Outcome, Summary};
 use super::view::View;
 use crate::binaries::{Binaries, NEW_VERSION, OLD_VERSION};
 use crate::cluster::{Cluster, ClusterOptions};
+use crate::host::Usage;
 use crate::observe::HostView;
 
 /// Blocks past H that must be final on every host.
@@ -354,7 +355,7 @@ fn first_commits(views: &[HostView]) -> BTreeMap<u64, u64> {
     first
 }
 
-fn host_summary(view: &HostView, upgrade_height: u64) -> HostSummary {
+fn host_summary(view: &HostView, upgrade_height: u64, visor: Usage) -> HostSummary {
     let last = view
         .visor
         .as_ref()
@@ -373,5 +374,7 @@ fn host_summary(view: &HostView, upgrade_height: u64) -> HostSummary {
         restarts: last.map_or(restarts, |upgrade| upgrade.restarts.max(restarts)),
         height: view.height(),
         state_root_at_upgrade: root.iter().map(|byte| format!("{byte:02x}")).collect(),
+        visor_resident_kib: visor.resident_kib,
+        visor_cpu_ms: visor.cpu_ms,
     }
 }

@@ -60,6 +60,10 @@ pub struct HostSummary {
     pub height: u64,
     /// State root after block H + 1, hexadecimal.
     pub state_root_at_upgrade: String,
+    /// Resident memory of its visor at the end, KiB.
+    pub visor_resident_kib: u64,
+    /// Processor time that its visor has used in all, milliseconds.
+    pub visor_cpu_ms: u64,
 }
 
 impl fmt::Display for Summary {
