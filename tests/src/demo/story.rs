@@ -178,7 +178,8 @@ async fn tell(
         total_power: tally.total,
         hosts: views
             .iter()
-            .map(|view| host_summary(view, upgrade_height))
+            .zip(cluster.hosts())
+            .map(|(view, host)| host_summary(view, upgrade_height, host.visor_usage().unwrap_or_default()))
             .collect(),
         network_gap_ms: interval(upgrade_height).context("no commit times around the upgrade height")?,
         median_block_interval_ms: others
