@@ -7,7 +7,11 @@ use std::path::PathBuf;
 
 use prost::Message as _;
 
-const FILES: [&str; 3] = ["governance/v1/governance.proto", "node/v1/node.proto", "visor/v1/visor.proto"];
+const FILES: [&str; 3] = [
+    "governance/v1/governance.proto",
+    "node/v1/node.proto",
+    "visor/v1/visor.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     for file in FILES {
