@@ -1,0 +1,174 @@
+//! Which upgrades are known, and which of them can be carried out at once.
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+
+use crate::effect::{Effect, Notice};
+use crate::input::{Announced, ArtifactFact, NodeReport, Standing};
+use crate::plan::{UpgradeId, UpgradePlan, Version};
+use crate::record::Record;
+
+/// Upgrades that are staged at a time; a chain with more live ones is voting on something that will not happen.
+const MAX_KNOWN: usize = 8;
+
+/// Where an upgrade's folder stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Folder {
+    UnderWay,
+    Failing(String),
+    Complete,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Known {
+    pub(crate) plan: UpgradePlan,
+    pub(crate) standing: Standing,
+    pub(crate) folder: Folder,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct StagingArea {
+    known: BTreeMap<UpgradeId, Known>,
+    /// Complete folders, also of upgrades that no report has named since visor started.
+    complete: BTreeMap<UpgradeId, Version>,
+    /// The last upgrade that the chain decided on.
+    scheduled: Option<UpgradePlan>,
+}
+
+impl StagingArea {
+    pub(crate) fn remember(&mut self, record: &Record) {
+        match record {
+            Record::Scheduled { plan } => self.scheduled = Some(plan.clone()),
+            Record::Staged { upgrade, version } => {
+                self.complete.insert(upgrade.clone(), version.clone());
+            }
+            Record::Halted { plan } => self.scheduled = Some(plan.clone()),
+            Record::UpgradeIntended { .. }
+            | Record::StartIntended { .. }
+            | Record::NodeStarted { .. }
+            | Record::NodeFailed { .. }
+            | Record::Healthy { .. }
+            | Record::UpgradeCompleted { .. }
+            | Record::GaveUp { .. }
+            | Record::Stopped { .. } => {}
+        }
+    }
+
+    /// Keeps only folders that are really there.
+    pub(crate) fn keep_complete(&mut self, there: &[Version]) {
+        self.complete.retain(|_, version| there.contains(version));
+    }
+
+    /// Learns what the node knows: new upgrades are staged at once, vanished ones are no longer.
+    pub(crate) fn learn(&mut self, report: &NodeReport, running: &Version) -> alloc::vec::Vec<Effect> {
+        let mut effects = alloc::vec::Vec::new();
+        let gone: alloc::vec::Vec<UpgradeId> = self
+            .known
+            .keys()
+            .filter(|id| !report.upgrades.iter().any(|announced| announced.plan.id == **id))
+            .cloned()
+            .collect();
+        for id in gone {
+            if let Some(known) = self.known.remove(&id)
+                && known.folder != Folder::Complete
+            {
+                effects.push(Effect::Unstage(id));
+            }
+        }
+        for announced in &report.upgrades {
+            if announced.plan.version == *running {
+                continue;
+            }
+            effects.extend(self.learn_one(announced));
+        }
+        effects
+    }
+
+    fn learn_one(&mut self, announced: &Announced) -> alloc::vec::Vec<Effect> {
+        let mut effects = alloc::vec::Vec::new();
+        let plan = &announced.plan;
+        if announced.standing == Standing::LockedIn && self.scheduled.as_ref() != Some(plan) {
+            self.scheduled = Some(plan.clone());
+            effects.push(Effect::Append(Record::Scheduled { plan: plan.clone() }));
+        }
+        if let Some(known) = self.known.get_mut(&plan.id) {
+            known.standing = announced.standing;
+            return effects;
+        }
+        if self.known.len() >= MAX_KNOWN {
+            return effects;
+        }
+        effects.push(Effect::Notify(Notice::UpgradeSeen { version: plan.version.clone(), height: plan.height }));
+        let folder = if self.complete.contains_key(&plan.id) {
+            Folder::Complete
+        } else {
+            match &announced.artifact {
+                ArtifactFact::Available(_) => {
+                    effects.push(Effect::Stage(announced.clone()));
+                    Folder::UnderWay
+                }
+                ArtifactFact::MissingForPlatform { platform, offered } => {
+                    let reason = alloc::format!("the upgrade has no artifact for {platform}, only for {}", offered.join(", "));
+                    effects.push(Effect::Notify(Notice::StagingFailed { version: plan.version.clone(), reason: reason.clone() }));
+                    Folder::Failing(reason)
+                }
+            }
+        };
+        self.known.insert(plan.id.clone(), Known { plan: plan.clone(), standing: announced.standing, folder });
+        effects
+    }
+
+    pub(crate) fn staged(&mut self, id: &UpgradeId) -> alloc::vec::Vec<Effect> {
+        let Some(known) = self.known.get_mut(id) else { return alloc::vec::Vec::new() };
+        if known.folder == Folder::Complete {
+            return alloc::vec::Vec::new();
+        }
+        known.folder = Folder::Complete;
+        let version = known.plan.version.clone();
+        self.complete.insert(id.clone(), version.clone());
+        alloc::vec::Vec::from([
+            Effect::Append(Record::Staged { upgrade: id.clone(), version: version.clone() }),
+            Effect::Notify(Notice::UpgradeStaged { version }),
+        ])
+    }
+
+    pub(crate) fn failed(&mut self, id: &UpgradeId, reason: String) -> alloc::vec::Vec<Effect> {
+        let Some(known) = self.known.get_mut(id) else { return alloc::vec::Vec::new() };
+        if known.folder == Folder::Complete {
+            return alloc::vec::Vec::new();
+        }
+        let news = known.folder != Folder::Failing(reason.clone());
+        known.folder = Folder::Failing(reason.clone());
+        if news {
+            alloc::vec::Vec::from([Effect::Notify(Notice::StagingFailed { version: known.plan.version.clone(), reason })])
+        } else {
+            alloc::vec::Vec::new()
+        }
+    }
+
+    pub(crate) fn is_complete(&self, id: &UpgradeId) -> bool {
+        self.complete.contains_key(id)
+    }
+
+    /// The next upgrade to come: the furthest standing, then the earliest height.
+    pub(crate) fn next(&self) -> Option<&Known> {
+        self.known.values().min_by_key(|known| (core::cmp::Reverse(known.standing), known.plan.height))
+    }
+
+    pub(crate) fn get(&self, id: &UpgradeId) -> Option<&Known> {
+        self.known.get(id)
+    }
+
+    pub(crate) fn scheduled(&self) -> Option<&UpgradePlan> {
+        self.scheduled.as_ref()
+    }
+
+    /// The upgrade is carried out.
+    pub(crate) fn done(&mut self, id: &UpgradeId) {
+        self.known.remove(id);
+        self.complete.remove(id);
+        if self.scheduled.as_ref().is_some_and(|plan| plan.id == *id) {
+            self.scheduled = None;
+        }
+    }
+}
