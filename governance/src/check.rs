@@ -146,12 +146,11 @@ fn check_live(state: &State, proposal: &Proposal, claim: &mut impl FnMut(&'stati
             upgrade.version > state.version,
             "a live upgrade does not rise above the running version",
         );
-        let still_ahead = if state.block_is_open || proposal.phase != Phase::LockedIn {
-            upgrade.height >= state.height
-        } else {
-            upgrade.height >= state.height && state.halt().is_none_or(|halt| halt.height <= upgrade.height)
-        };
-        claim("GOV-09", still_ahead, "a live upgrade's height has passed");
+        claim(
+            "GOV-09",
+            upgrade.height >= state.height,
+            "a live upgrade's height has passed",
+        );
     }
     if let Subject::Cancel { target } = &proposal.subject {
         let locked_in = state
