@@ -106,7 +106,7 @@ pub enum Effect {
     /// Make the record durable. A barrier: nothing after it runs before it is, or at all when it cannot be
     /// (then `Input::AppendFailed`).
     Append(Record),
-    /// Stage the upgrade, trying again until told otherwise. Answers: `Staged`, `StagingFailed`.
+    /// Stage this upgrade and no other, trying again until it is staged. Answers: `Staged`, `StagingFailed` after each attempt.
     Stage(Announced),
     /// Stop trying to stage, and remove what is incomplete.
     Unstage(UpgradeId),

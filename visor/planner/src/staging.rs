@@ -1,7 +1,10 @@
-//! Which upgrades are known, and which of them can be carried out at once.
+//! Which upgrades are known, which of them can be carried out at once, and which one is staged next: one at a time, so that
+//! the one that comes first has the whole line.
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
+use alloc::vec::Vec;
+use core::cmp::Reverse;
 
 use crate::effect::{Effect, Notice};
 use crate::input::{Announced, ArtifactFact, NodeReport, Standing};
@@ -14,8 +17,11 @@ const MAX_KNOWN: usize = 8;
 /// Where an upgrade's folder stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Folder {
-    UnderWay,
+    /// Not complete, and nothing has gone wrong so far.
+    Wanted,
+    /// The last attempt failed.
     Failing(String),
+    /// Ready.
     Complete,
 }
 
@@ -24,6 +30,7 @@ pub(crate) struct Known {
     pub(crate) plan: UpgradePlan,
     pub(crate) standing: Standing,
     pub(crate) folder: Folder,
+    artifact: ArtifactFact,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,6 +38,8 @@ pub(crate) struct StagingArea {
     known: BTreeMap<UpgradeId, Known>,
     /// Complete folders, also of upgrades that no report has named since visor started.
     complete: BTreeMap<UpgradeId, Version>,
+    /// The one that the daemon is staging.
+    under_way: Option<UpgradeId>,
     /// The last upgrade that the chain decided on.
     scheduled: Option<UpgradePlan>,
 }
@@ -60,18 +69,18 @@ impl StagingArea {
     }
 
     /// Learns what the node knows: new upgrades are staged at once, vanished ones are no longer.
-    pub(crate) fn learn(&mut self, report: &NodeReport, running: &Version) -> alloc::vec::Vec<Effect> {
-        let mut effects = alloc::vec::Vec::new();
-        let gone: alloc::vec::Vec<UpgradeId> = self
+    pub(crate) fn learn(&mut self, report: &NodeReport, running: &Version) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let gone: Vec<UpgradeId> = self
             .known
             .keys()
             .filter(|id| !report.upgrades.iter().any(|announced| announced.plan.id == **id))
             .cloned()
             .collect();
         for id in gone {
-            if let Some(known) = self.known.remove(&id)
-                && known.folder != Folder::Complete
-            {
+            self.known.remove(&id);
+            if self.under_way.as_ref() == Some(&id) {
+                self.under_way = None;
                 effects.push(Effect::Unstage(id));
             }
         }
@@ -81,11 +90,30 @@ impl StagingArea {
             }
             effects.extend(self.learn_one(announced));
         }
+        effects.extend(self.assign());
         effects
     }
 
-    fn learn_one(&mut self, announced: &Announced) -> alloc::vec::Vec<Effect> {
-        let mut effects = alloc::vec::Vec::new();
+    /// Gives the line to the upgrade that needs it most.
+    fn assign(&mut self) -> Option<Effect> {
+        let wanted = self
+            .known
+            .values()
+            .filter(|known| known.folder != Folder::Complete && matches!(known.artifact, ArtifactFact::Available(_)))
+            .min_by_key(|known| (Reverse(known.standing), known.folder != Folder::Wanted, known.plan.height))?;
+        if self.under_way.as_ref() == Some(&wanted.plan.id) {
+            return None;
+        }
+        self.under_way = Some(wanted.plan.id.clone());
+        Some(Effect::Stage(Announced {
+            plan: wanted.plan.clone(),
+            standing: wanted.standing,
+            artifact: wanted.artifact.clone(),
+        }))
+    }
+
+    fn learn_one(&mut self, announced: &Announced) -> Vec<Effect> {
+        let mut effects = Vec::new();
         let plan = &announced.plan;
         if announced.standing == Standing::LockedIn && self.scheduled.as_ref() != Some(plan) {
             self.scheduled = Some(plan.clone());
@@ -103,10 +131,7 @@ impl StagingArea {
             Folder::Complete
         } else {
             match &announced.artifact {
-                ArtifactFact::Available(_) => {
-                    effects.push(Effect::Stage(announced.clone()));
-                    Folder::UnderWay
-                }
+                ArtifactFact::Available(_) => Folder::Wanted,
                 ArtifactFact::MissingForPlatform { platform, offered } => {
                     let reason = alloc::format!("the upgrade has no artifact for {platform}, only for {}", offered.join(", "));
                     effects.push(Effect::Notify(Notice::StagingFailed { version: plan.version.clone(), reason: reason.clone() }));
@@ -114,36 +139,34 @@ impl StagingArea {
                 }
             }
         };
-        self.known.insert(plan.id.clone(), Known { plan: plan.clone(), standing: announced.standing, folder });
+        let known = Known { plan: plan.clone(), standing: announced.standing, folder, artifact: announced.artifact.clone() };
+        self.known.insert(plan.id.clone(), known);
         effects
     }
 
-    pub(crate) fn staged(&mut self, id: &UpgradeId) -> alloc::vec::Vec<Effect> {
-        let Some(known) = self.known.get_mut(id) else { return alloc::vec::Vec::new() };
-        if known.folder == Folder::Complete {
-            return alloc::vec::Vec::new();
-        }
+    pub(crate) fn staged(&mut self, id: &UpgradeId) -> Vec<Effect> {
+        let Some(known) = self.known.get_mut(id).filter(|known| known.folder != Folder::Complete) else { return Vec::new() };
         known.folder = Folder::Complete;
         let version = known.plan.version.clone();
         self.complete.insert(id.clone(), version.clone());
-        alloc::vec::Vec::from([
+        self.under_way = None;
+        let mut effects = Vec::from([
             Effect::Append(Record::Staged { upgrade: id.clone(), version: version.clone() }),
             Effect::Notify(Notice::UpgradeStaged { version }),
-        ])
+        ]);
+        effects.extend(self.assign());
+        effects
     }
 
-    pub(crate) fn failed(&mut self, id: &UpgradeId, reason: String) -> alloc::vec::Vec<Effect> {
-        let Some(known) = self.known.get_mut(id) else { return alloc::vec::Vec::new() };
-        if known.folder == Folder::Complete {
-            return alloc::vec::Vec::new();
+    pub(crate) fn failed(&mut self, id: &UpgradeId, reason: String) -> Vec<Effect> {
+        let Some(known) = self.known.get_mut(id).filter(|known| known.folder != Folder::Complete) else { return Vec::new() };
+        let mut effects = Vec::new();
+        if known.folder != Folder::Failing(reason.clone()) {
+            known.folder = Folder::Failing(reason.clone());
+            effects.push(Effect::Notify(Notice::StagingFailed { version: known.plan.version.clone(), reason }));
         }
-        let news = known.folder != Folder::Failing(reason.clone());
-        known.folder = Folder::Failing(reason.clone());
-        if news {
-            alloc::vec::Vec::from([Effect::Notify(Notice::StagingFailed { version: known.plan.version.clone(), reason })])
-        } else {
-            alloc::vec::Vec::new()
-        }
+        effects.extend(self.assign());
+        effects
     }
 
     pub(crate) fn is_complete(&self, id: &UpgradeId) -> bool {
@@ -152,7 +175,7 @@ impl StagingArea {
 
     /// The next upgrade to come: the furthest standing, then the earliest height.
     pub(crate) fn next(&self) -> Option<&Known> {
-        self.known.values().min_by_key(|known| (core::cmp::Reverse(known.standing), known.plan.height))
+        self.known.values().min_by_key(|known| (Reverse(known.standing), known.plan.height))
     }
 
     pub(crate) fn get(&self, id: &UpgradeId) -> Option<&Known> {
@@ -169,6 +192,9 @@ impl StagingArea {
         self.complete.remove(id);
         if self.scheduled.as_ref().is_some_and(|plan| plan.id == *id) {
             self.scheduled = None;
+        }
+        if self.under_way.as_ref() == Some(id) {
+            self.under_way = None;
         }
     }
 }

@@ -130,7 +130,7 @@ impl Planner {
             staged: known.folder == Folder::Complete,
             staging_problem: match &known.folder {
                 Folder::Failing(reason) => reason.clone(),
-                Folder::UnderWay | Folder::Complete => String::new(),
+                Folder::Wanted | Folder::Complete => String::new(),
             },
             approved: known.standing >= Standing::Approved,
         };
