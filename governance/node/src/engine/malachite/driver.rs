@@ -1,0 +1,460 @@
+//! The loop between the engine and the application: one message after the other.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use arc_malachitebft_app_channel::app::consensus::VoteExtensionError;
+use arc_malachitebft_app_channel::app::engine::host::{HeightParams, Next, SyncedValueOutcome};
+use arc_malachitebft_app_channel::app::streaming::{StreamContent, StreamId, StreamMessage};
+use arc_malachitebft_app_channel::app::types::core::{
+    CommitCertificate, ExtendedCommitCertificate, Round, Validity, VoteExtensions,
+};
+use arc_malachitebft_app_channel::app::types::sync::RawDecidedValue;
+use arc_malachitebft_app_channel::app::types::{LocallyProposedValue, ProposedValue};
+use arc_malachitebft_app_channel::{AppMsg, Channels, NetworkMsg, Reply};
+use governance::{Digest, Height, SignedTransaction};
+use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
+
+use super::configuration::ConsensusOptions;
+use super::context::{Address, Candidate, ChainHeight, GovernanceContext, Part, ProposedBlock, Validators};
+use super::peers::Peers;
+use super::proposals::Proposals;
+use super::proposer;
+use super::signing::{ConsensusSigner, ConsensusVerifier};
+use super::wire::{self, MAX_GOSSIP_BYTES, MAX_SYNC_BYTES, WireCodec};
+use crate::engine::{Application, ApplicationError, Block, BlockFault, EngineError, Info, Ports};
+
+/// How often transactions that wait are told again, for those who missed them.
+const GOSSIP_INTERVAL: Duration = Duration::from_secs(1);
+/// How often connected peers are counted.
+const PEER_INTERVAL: Duration = Duration::from_secs(1);
+/// A network that does not answer for this long has died.
+const NETWORK_SILENCE: u32 = 10;
+
+type Context = GovernanceContext;
+
+/// See the module.
+pub(crate) struct Driver<A> {
+    application: A,
+    info: Info,
+    validators: Validators,
+    messages: mpsc::Receiver<AppMsg<Context>>,
+    network: mpsc::Sender<NetworkMsg<Context>>,
+    /// Keeps the engine's request task alive.
+    _requests: mpsc::Sender<arc_malachitebft_app_channel::ConsensusRequest<Context>>,
+    peers: Peers,
+    peer_count: Arc<AtomicU32>,
+    gossip: mpsc::Receiver<SignedTransaction>,
+    signer: ConsensusSigner,
+    verifier: ConsensusVerifier,
+    address: Address,
+    codec: WireCodec,
+    options: ConsensusOptions,
+    proposals: Proposals,
+    next_stream: u64,
+    /// The engine's question what to do after the last block of this version. It is never answered.
+    halted: Option<Reply<Next<Context>>>,
+}
+
+impl<A: Application> Driver<A> {
+    pub(crate) fn new(
+        application: A,
+        ports: Ports,
+        channels: Channels<Context>,
+        signer: ConsensusSigner,
+        verifier: ConsensusVerifier,
+        codec: WireCodec,
+        options: ConsensusOptions,
+    ) -> Self {
+        let info = application.info();
+        let Channels { consensus, network, events: _, requests, net_requests } = channels;
+        Self {
+            validators: Validators::new(&info.validators),
+            application,
+            info,
+            messages: consensus,
+            network,
+            _requests: requests,
+            peers: Peers::new(net_requests),
+            peer_count: ports.peers,
+            gossip: ports.gossip,
+            address: Address::of(&signer.public_key()),
+            signer,
+            verifier,
+            codec,
+            options,
+            proposals: Proposals::default(),
+            next_stream: 0,
+            halted: None,
+        }
+    }
+
+    /// Serves the engine until `stop` is ready or something fails.
+    pub(crate) async fn run(mut self, stop: impl Future<Output = ()> + Send) -> Result<(), EngineError> {
+        let mut stop = std::pin::pin!(stop);
+        let mut again = tokio::time::interval(GOSSIP_INTERVAL);
+        again.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (died, mut network_died) = mpsc::channel::<()>(1);
+        let watch = tokio::spawn(count_peers(self.peers.clone(), Arc::clone(&self.peer_count), died));
+        let outcome = loop {
+            tokio::select! {
+                biased;
+                () = &mut stop => break Ok(()),
+                message = self.messages.recv() => match message {
+                    Some(message) => {
+                        if let Err(error) = self.handle(message).await {
+                            break Err(error);
+                        }
+                    }
+                    None => break Err(stopped("one of its parts has failed; its own log lines say which")),
+                },
+                _ = network_died.recv() => break Err(stopped("its network does not answer")),
+                Some(transaction) = self.gossip.recv() => self.tell(transaction).await,
+                _ = again.tick() => self.tell_again().await,
+            }
+        };
+        watch.abort();
+        outcome
+    }
+
+    async fn handle(&mut self, message: AppMsg<Context>) -> Result<(), EngineError> {
+        match message {
+            AppMsg::ConsensusReady { reply } => self.start(reply),
+            AppMsg::StartedRound { height, round, proposer, role, reply_value } => {
+                tracing::debug!(
+                    block.height = height.0, consensus.round = round.as_i64(), consensus.proposer = %proposer,
+                    consensus.role = ?role, "round started"
+                );
+                answer(reply_value, self.started_round(height));
+            }
+            AppMsg::GetValue { height, round, timeout: _, reply } => self.propose(height, round, reply).await,
+            AppMsg::ExtendVote { reply, .. } => answer(reply, None),
+            AppMsg::VerifyVoteExtensions { extensions, reply, .. } => {
+                let refused = |(address, ())| (address, Err(VoteExtensionError::InvalidVoteExtension));
+                answer(reply, extensions.into_iter().map(refused).collect());
+            }
+            AppMsg::RestreamProposal { height, round, valid_round, address: _, value_id } => {
+                self.restream(height, round, valid_round, value_id).await;
+            }
+            AppMsg::GetHistoryMinHeight { reply } => {
+                answer(reply, self.application.earliest_block()?.into());
+            }
+            AppMsg::ReceivedProposalPart { from, published_by: _, part, reply } => {
+                let StreamContent::Data(part) = part.content else {
+                    answer(reply, None);
+                    return Ok(());
+                };
+                match part {
+                    Part::Block(proposed) => answer(reply, self.received_block(proposed)),
+                    Part::Transactions(transactions) => {
+                        answer(reply, None);
+                        self.received_transactions(transactions, &from.to_base58());
+                    }
+                }
+            }
+            AppMsg::Decided { certificate, extensions, reply } => {
+                self.decided(certificate, extensions)?;
+                answer(reply, ());
+            }
+            AppMsg::Finalized { certificate, reply, .. } => self.finalized(certificate.height, reply),
+            AppMsg::GetDecidedValues { range, reply } => {
+                answer(reply, self.decided_values((*range.start()).into(), (*range.end()).into())?);
+            }
+            AppMsg::ProcessSyncedValue { height, round, proposer, value_bytes, reply } => {
+                answer(reply, self.synced(height, round, proposer, &value_bytes));
+            }
+        }
+        Ok(())
+    }
+
+    /// The first height, as soon as enough peers are there to decide it.
+    fn start(&mut self, reply: Reply<(ChainHeight, HeightParams<Context>)>) {
+        let next = self.next_height();
+        let params = self.params();
+        let (peers, validators) = (self.peers.clone(), self.validators.clone());
+        let (own, timeout) = (self.signer.public_key(), self.options.connect_timeout);
+        tokio::spawn(async move {
+            let connected = peers.wait_for_quorum(&validators, own, timeout).await;
+            tracing::info!(block.height = next.0, consensus.quorum_connected = connected, "consensus starts");
+            answer(reply, (next, params));
+        });
+    }
+
+    /// Values for consensus that were waiting for this height.
+    fn started_round(&mut self, height: ChainHeight) -> Vec<ProposedValue<Context>> {
+        self.proposals.enter(height);
+        let waiting = self.proposals.waiting_for(height);
+        // What the write-ahead log held: judged before the restart, and by the log itself.
+        for value in self.codec.recovered() {
+            let (Some(block), Some(round)) = (value.value.block, value.round.as_u32()) else { continue };
+            if value.height != height {
+                continue;
+            }
+            self.proposals.take(round, value.value.id);
+            if value.proposer == self.address {
+                self.proposals.insert_own(round, value.value.id, block);
+            } else {
+                self.proposals.insert(value.value.id, block);
+            }
+        }
+        waiting.into_iter().filter_map(|proposed| self.judge(proposed)).collect()
+    }
+
+    /// This node's turn: a block, sent around and handed to consensus.
+    async fn propose(&mut self, height: ChainHeight, round: Round, reply: Reply<LocallyProposedValue<Context>>) {
+        let Some(number) = round.as_u32() else { return };
+        if height != self.next_height() || self.info.halted {
+            tracing::warn!(block.height = height.0, "asked to propose a block that is not the next one");
+            return;
+        }
+        self.proposals.enter(height);
+        let block = match self.proposals.own(number) {
+            Some(block) => block,
+            None => Arc::new(self.application.propose_block()),
+        };
+        let candidate = Candidate::new(Arc::clone(&block));
+        self.proposals.insert_own(number, candidate.id, Arc::clone(&block));
+        self.proposals.take(number, candidate.id);
+        tracing::debug!(
+            block.height = height.0, block.id = %candidate.id, block.transactions = block.transactions.len(),
+            consensus.round = number, "proposing"
+        );
+        self.publish_block(block, candidate.id, number, Round::Nil).await;
+        answer(reply, LocallyProposedValue::new(height, round, candidate));
+    }
+
+    /// A block from an earlier round that this node proposes again: those who missed it need it.
+    async fn restream(&mut self, height: ChainHeight, round: Round, valid_round: Round, id: Digest) {
+        let (Some(number), Some(block)) = (round.as_u32(), self.proposals.get(&id)) else {
+            tracing::warn!(block.height = height.0, block.id = %id, "asked to send a block again that is not known");
+            return;
+        };
+        self.publish_block(block, id, number, valid_round).await;
+    }
+
+    async fn publish_block(&mut self, block: Arc<Block>, id: Digest, round: u32, valid_round: Round) {
+        let signature = self.signer.sign_block(block.height.into(), round, &id);
+        let part = Part::Block(ProposedBlock {
+            round: Round::new(round),
+            valid_round,
+            proposer: self.address,
+            block,
+            signature,
+        });
+        self.publish(part).await;
+    }
+
+    /// A block from another node: taken when its round's proposer has signed it.
+    fn received_block(&mut self, proposed: ProposedBlock) -> Option<ProposedValue<Context>> {
+        let height = ChainHeight::from(proposed.block.height);
+        let round = proposed.round.as_u32()?;
+        let next = self.next_height();
+        if self.info.halted || height < next {
+            return None;
+        }
+        let id = proposed.block.id();
+        // Heights ahead are judged with today's validators; a change in between costs a round, nothing else.
+        let turn = proposer::select(&self.validators, height, proposed.round);
+        if proposed.proposer != turn.address
+            || !self.verifier.verify_block(height, round, &id, &proposed.signature, &turn.key)
+        {
+            tracing::debug!(block.height = height.0, block.id = %id, "a block that its round's proposer has not signed");
+            return None;
+        }
+        if height > next {
+            self.proposals.wait(height, round, proposed);
+            return None;
+        }
+        self.proposals.enter(height);
+        self.judge(proposed)
+    }
+
+    /// A signed block of the next height, with this node's opinion of it.
+    fn judge(&mut self, proposed: ProposedBlock) -> Option<ProposedValue<Context>> {
+        let candidate = Candidate::new(Arc::clone(&proposed.block));
+        if !self.proposals.take(proposed.round.as_u32()?, candidate.id) {
+            return None;
+        }
+        let validity = self.validity(&proposed.block, &candidate.id);
+        self.proposals.insert(candidate.id, proposed.block);
+        Some(ProposedValue {
+            height: self.next_height(),
+            round: proposed.round,
+            valid_round: proposed.valid_round,
+            proposer: proposed.proposer,
+            value: candidate,
+            validity,
+        })
+    }
+
+    fn validity(&self, block: &Block, id: &Digest) -> Validity {
+        match self.application.validate_block(block) {
+            Ok(()) => Validity::Valid,
+            Err(fault @ BlockFault::ParentStateRoot { .. }) => {
+                tracing::error!(
+                    block.height = block.height.0, block.id = %id, block.fault = %fault,
+                    "DIVERGENCE: refusing a block on top of another state than ours"
+                );
+                Validity::Invalid
+            }
+            Err(fault) => {
+                tracing::warn!(block.height = block.height.0, block.id = %id, block.fault = %fault, "refusing a block");
+                Validity::Invalid
+            }
+        }
+    }
+
+    /// A block that was decided while this node was away.
+    fn synced(
+        &mut self,
+        height: ChainHeight,
+        round: Round,
+        proposer: Address,
+        bytes: &[u8],
+    ) -> SyncedValueOutcome<Context> {
+        let next = self.next_height();
+        if self.info.halted || height != next {
+            return SyncedValueOutcome::LocalTransientError;
+        }
+        let Ok(block) = Block::from_canonical(bytes) else { return SyncedValueOutcome::PeerFault };
+        if ChainHeight::from(block.height) != height {
+            return SyncedValueOutcome::PeerFault;
+        }
+        let candidate = Candidate::new(Arc::new(block));
+        let Some(block) = candidate.block.clone() else { return SyncedValueOutcome::PeerFault };
+        self.proposals.enter(height);
+        let validity = self.validity(&block, &candidate.id);
+        self.proposals.insert(candidate.id, block);
+        SyncedValueOutcome::Verdict(ProposedValue {
+            height,
+            round,
+            valid_round: Round::Nil,
+            proposer,
+            value: candidate,
+            validity,
+        })
+    }
+
+    /// A block is final: executed and made durable before the engine goes on.
+    fn decided(
+        &mut self,
+        certificate: CommitCertificate<Context>,
+        extensions: VoteExtensions<Context>,
+    ) -> Result<(), EngineError> {
+        let height = Height::from(certificate.height);
+        let id = certificate.value_id;
+        if height <= self.info.height {
+            tracing::warn!(block.height = height.0, "decided again what is committed already");
+            return Ok(());
+        }
+        let block = self.proposals.get(&id).ok_or(EngineError::UnknownBlock { height, block: id })?;
+        let certificate = ExtendedCommitCertificate::from_commit_certificate_and_extensions(certificate, extensions);
+        let certificate = wire::encode_certificate(&certificate).map_err(|error| stopped(&error.to_string()))?;
+        // Disk work on a thread that may block: the engine's other parts go on meanwhile.
+        let application = &mut self.application;
+        let info = tokio::task::block_in_place(|| -> Result<Info, ApplicationError> {
+            application.execute_block(&block)?;
+            application.commit(certificate)
+        })?;
+        self.validators = Validators::new(&info.validators);
+        self.info = info;
+        Ok(())
+    }
+
+    /// The height is over. After the last block of this version nothing follows.
+    fn finalized(&mut self, height: ChainHeight, reply: Reply<Next<Context>>) {
+        if self.info.halted {
+            tracing::info!(block.height = height.0, "halted: no further height is started");
+            self.halted = Some(reply);
+            return;
+        }
+        answer(reply, Next::Start(self.next_height(), self.params()));
+    }
+
+    fn decided_values(&self, first: Height, last: Height) -> Result<Vec<RawDecidedValue<Context>>, EngineError> {
+        let blocks = self.application.decided_blocks(first, last, MAX_SYNC_BYTES / 2)?;
+        let mut values = Vec::with_capacity(blocks.len());
+        for decided in blocks {
+            match wire::decode_certificate(&decided.certificate) {
+                Ok(certificate) => values.push(RawDecidedValue::new(decided.block.into(), certificate)),
+                Err(error) => {
+                    tracing::error!(block.height = decided.height.0, error = %error, "a stored certificate cannot be read");
+                    break;
+                }
+            }
+        }
+        Ok(values)
+    }
+
+    /// Transactions that another node has told us. New ones are not passed on: gossip has carried them to everybody
+    /// already, and what a node misses is told again by all who hold it.
+    fn received_transactions(&mut self, transactions: Vec<SignedTransaction>, from: &str) {
+        if self.info.halted {
+            return;
+        }
+        for transaction in transactions {
+            let id = transaction.id();
+            if self.application.check_transaction(transaction) {
+                tracing::debug!(transaction.id = %id, peer.id = from, "transaction received");
+            }
+        }
+    }
+
+    async fn tell(&mut self, transaction: SignedTransaction) {
+        self.publish(Part::Transactions(vec![transaction])).await;
+    }
+
+    async fn tell_again(&mut self) {
+        let waiting = self.application.pending_transactions(MAX_GOSSIP_BYTES);
+        if !waiting.is_empty() && !self.info.halted {
+            self.publish(Part::Transactions(waiting)).await;
+        }
+    }
+
+    async fn publish(&mut self, part: Part) {
+        let stream = StreamId::new(self.next_stream.to_be_bytes().to_vec().into());
+        self.next_stream = self.next_stream.wrapping_add(1);
+        let message = StreamMessage::new(stream, 0, StreamContent::Data(part));
+        // The engine's network has ended when this fails; then `messages` ends too, and says so.
+        let _ = self.network.send(NetworkMsg::PublishProposalPart(message)).await;
+    }
+
+    fn next_height(&self) -> ChainHeight {
+        ChainHeight(self.info.height.0.saturating_add(1))
+    }
+
+    fn params(&self) -> HeightParams<Context> {
+        HeightParams::new(self.validators.clone(), self.options.timeouts(), Some(self.options.block_interval))
+    }
+}
+
+/// Answers the engine. One that no longer waits has stopped, which shows elsewhere.
+fn answer<T>(reply: Reply<T>, value: T) {
+    let _ = reply.send(value);
+}
+
+fn stopped(reason: &str) -> EngineError {
+    EngineError::Stopped { reason: reason.to_owned() }
+}
+
+/// Counts connected peers for the operator, and notices a network that has died without a word.
+async fn count_peers(peers: Peers, count: Arc<AtomicU32>, died: mpsc::Sender<()>) {
+    let mut silent = 0u32;
+    let mut tick = tokio::time::interval(PEER_INTERVAL);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while silent < NETWORK_SILENCE {
+        tick.tick().await;
+        match peers.connected().await {
+            Some(connected) => {
+                silent = 0;
+                count.store(u32::try_from(connected.len()).unwrap_or(u32::MAX), Ordering::Relaxed);
+            }
+            None => silent = silent.saturating_add(1),
+        }
+    }
+    // The receiver has gone only when the loop has ended.
+    let _ = died.send(()).await;
+}

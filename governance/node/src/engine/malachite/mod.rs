@@ -1,0 +1,132 @@
+//! Malachite, in this process: Tendermint BFT over libp2p.
+//!
+//! Owns everything that is about rounds, votes, peers and the write-ahead log. Decides nothing about what stands in a
+//! block: that is the [`Application`]'s.
+//!
+//! - Blocks travel as proposal parts, one part per block, signed by the round's proposer; proposals and votes carry
+//!   only the id ([`context`]).
+//! - Transactions travel over the same channel, when they are admitted and again while they wait ([`driver`]).
+//! - After the last block of a version the engine is never told to start another height. It keeps its connections, tells
+//!   its height and serves blocks to those who lag behind.
+
+mod configuration;
+mod context;
+mod driver;
+mod peers;
+mod proposals;
+mod proposer;
+mod signing;
+mod wire;
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use arc_malachitebft_app_channel::app::types::Keypair;
+use arc_malachitebft_app_channel::app::types::codec::Codec as _;
+use arc_malachitebft_app_channel::{
+    ConsensusContext, EngineBuilder, NetworkContext, NetworkIdentity, RequestContext, Signer as _, SyncContext,
+    WalContext,
+};
+use governance::{ChainId, PublicKey, SigningKey};
+
+pub use configuration::{ConsensusOptions, PeerAddress, PeerAddressError};
+
+use crate::engine::{Application, Engine, EngineError, Ports};
+use context::{Address, GovernanceContext};
+use driver::Driver;
+use signing::{ConsensusSigner, ConsensusVerifier};
+use wire::WireCodec;
+
+/// How long the engine's parts may take to close their connections and files. What is not closed by then, the end of
+/// the process closes.
+const STOP_TIMEOUT: Duration = Duration::from_millis(500);
+/// Requests to the engine's actors that may wait; this node asks for the state of the network about once a second.
+const REQUEST_QUEUE: usize = 16;
+
+/// The engine, ready to run.
+pub struct Malachite {
+    /// Names this node to its peers.
+    pub moniker: String,
+    /// The chain.
+    pub chain_id: ChainId,
+    /// Signs votes and proposals.
+    pub consensus_key: SigningKey,
+    /// Authenticates connections.
+    pub network_key: SigningKey,
+    /// Where other nodes connect.
+    pub listen: std::net::SocketAddr,
+    /// Nodes to stay connected to.
+    pub peers: Vec<PeerAddress>,
+    /// The write-ahead log.
+    pub wal: PathBuf,
+    /// Timing.
+    pub options: ConsensusOptions,
+}
+
+/// The libp2p peer id that belongs to a network key: what other nodes write before the `@`.
+pub fn peer_id(network_key: &SigningKey) -> String {
+    keypair(network_key).public().to_peer_id().to_base58()
+}
+
+fn keypair(network_key: &SigningKey) -> Keypair {
+    Keypair::ed25519_from_bytes(network_key.to_bytes()).expect("32 bytes are an ed25519 secret key")
+}
+
+impl Engine for Malachite {
+    async fn run<A: Application, S: Future<Output = ()> + Send>(
+        self,
+        application: A,
+        ports: Ports,
+        stop: S,
+    ) -> Result<(), EngineError> {
+        let signer = ConsensusSigner::new(self.consensus_key.clone(), self.chain_id.clone());
+        let verifier = ConsensusVerifier::new(self.chain_id.clone());
+        let address = Address::of(&signer.public_key());
+        let codec = WireCodec::default();
+        let identity = self.identity(&signer, address, &codec).await?;
+
+        let (channels, engine) = EngineBuilder::new(GovernanceContext, configuration::EngineConfig::new(&self))
+            .with_default_wal(WalContext::new(self.wal.clone(), codec.clone()))
+            .with_default_network(NetworkContext::new(identity, codec.clone()))
+            .with_default_sync(SyncContext::new(codec.clone()))
+            .with_default_consensus(ConsensusContext::new_validator(
+                address,
+                Box::new(verifier.clone()),
+                Box::new(signer.clone()),
+            ))
+            .with_default_request(RequestContext::new(REQUEST_QUEUE))
+            .build()
+            .await
+            .map_err(|error| EngineError::Start { reason: format!("{error:#}") })?;
+
+        let driver = Driver::new(application, ports, channels, signer, verifier, codec, self.options);
+        let outcome = driver.run(stop).await;
+
+        // Children first: a supervisor that stops kills them without letting them close anything.
+        engine.actor.stop_children_and_wait(None, Some(STOP_TIMEOUT)).await;
+        engine.actor.stop(None);
+        if tokio::time::timeout(STOP_TIMEOUT, engine.handle).await.is_err() {
+            tracing::warn!("the consensus engine does not stop in time; leaving it to the end of the process");
+        }
+        outcome
+    }
+}
+
+impl Malachite {
+    /// Who this node is to its peers, with the proof that its consensus key speaks through this connection.
+    async fn identity(
+        &self,
+        signer: &ConsensusSigner,
+        address: Address,
+        codec: &WireCodec,
+    ) -> Result<NetworkIdentity, EngineError> {
+        let keypair = keypair(&self.network_key);
+        let peer_id = keypair.public().to_peer_id().to_bytes();
+        let PublicKey(public_key) = signer.public_key();
+        let start = |error: &dyn std::error::Error| EngineError::Start { reason: error.to_string() };
+        let proof = signer.sign_validator_proof(public_key.to_vec(), peer_id).await.map_err(|error| start(&error))?;
+        let proof = codec.encode(&proof).map_err(|error| start(&error))?;
+        Ok(NetworkIdentity::new_validator(self.moniker.clone(), keypair, address.to_string(), proof))
+    }
+}
