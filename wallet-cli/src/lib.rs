@@ -1,1 +1,18 @@
-//! To be written.
+#![doc = include_str!("../README.md")]
+
+mod artifact;
+mod cli;
+mod client;
+mod command;
+mod command_error;
+mod document;
+mod durable_file;
+mod exit_code;
+mod key_file;
+mod keystore;
+mod measure;
+mod sending;
+mod text;
+mod ui;
+
+pub use cli::run;

@@ -1,0 +1,169 @@
+//! From an action to a transaction in a block: who signs, with which sequence number, and what became of it.
+
+use std::time::Duration;
+
+use clap::Args;
+use governance::{Action, Height, Rejection, Transaction, TransactionId, Validator};
+
+use crate::cli::Context;
+use crate::client::{Client, ClientError, Outcome, Submitted};
+use crate::command_error::{CommandError, Kind};
+use crate::keystore::Key;
+use crate::text::printable;
+use crate::ui::Ui;
+
+/// How many transactions of this key may wait for a block before this one; more is somebody else's doing.
+const MAX_WAITING: u64 = 16;
+
+/// What every command that signs can be told.
+#[derive(Args, Debug)]
+pub(crate) struct SendArgs {
+    /// Wait until the transaction is in a block, then show the tally
+    #[arg(long)]
+    wait: bool,
+    /// How long to wait with --wait
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
+    wait_timeout: Duration,
+    /// For how many blocks the transaction stays valid: later it can never enter a block
+    #[arg(long, value_name = "BLOCKS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
+    valid_for: u64,
+}
+
+/// The validator that signs.
+pub(crate) struct Author {
+    key: Key,
+    pub(crate) validator: Validator,
+    total_power: u64,
+}
+
+/// A transaction on its way, or in a block.
+pub(crate) struct Sent {
+    pub(crate) id: TransactionId,
+    pub(crate) committed: Option<Height>,
+}
+
+impl Author {
+    /// The validator with this key; GOV-01 is checked before anything is asked or signed.
+    pub(crate) async fn find(key: Key, client: &mut Client) -> Result<Self, CommandError> {
+        let validators = client.validators().await?;
+        let total_power = validators
+            .iter()
+            .fold(0_u64, |sum, (validator, _)| sum.saturating_add(validator.power.0));
+        let public_key = key.public_key();
+        let found = validators
+            .into_iter()
+            .find(|(validator, _)| validator.governance_key == public_key);
+        match found {
+            Some((validator, _)) => Ok(Self {
+                key,
+                validator,
+                total_power,
+            }),
+            None => Err(CommandError::from(&Rejection::NotAValidator { public_key })),
+        }
+    }
+
+    /// The first line of the question before signing.
+    pub(crate) fn introduction(&self, client: &Client) -> String {
+        format!(
+            "To be signed on chain {} by {} (power {} of {}) with key {}:",
+            client.chain_id(),
+            printable(&self.validator.name),
+            self.validator.power,
+            self.total_power,
+            self.key.name
+        )
+    }
+
+    /// Signs, sends and, when asked to, waits.
+    pub(crate) async fn send(
+        &self,
+        action: Action,
+        client: &mut Client,
+        options: &SendArgs,
+        context: &Context,
+    ) -> Result<Sent, CommandError> {
+        let id = self.submit(action, client, options).await?;
+        if !options.wait {
+            context.ui.note(&format!(
+                "Sent, but not in a block yet; to see what becomes of it: wallet transaction {id}"
+            ));
+            return Ok(Sent { id, committed: None });
+        }
+        context
+            .ui
+            .note(&format!("Sent; waiting until it is in a block: {id}"));
+        let outcome = client.outcome(id, options.wait_timeout).await;
+        let committed = finished(id, outcome, options)?;
+        Ok(Sent {
+            id,
+            committed: Some(committed),
+        })
+    }
+
+    /// Height and sequence number are asked for at the last moment: a person may have thought for long.
+    async fn submit(
+        &self,
+        action: Action,
+        client: &mut Client,
+        options: &SendArgs,
+    ) -> Result<TransactionId, CommandError> {
+        client.refresh().await?;
+        let validators = client.validators().await?;
+        let own = |(validator, _): &&(Validator, u64)| validator.id == self.validator.id;
+        let first = validators.iter().find(own).map_or(0, |(_, sequence)| *sequence);
+        let last_valid_height = Height(client.status().height.0.saturating_add(options.valid_for));
+        let mut sequence = first;
+        loop {
+            let transaction = Transaction {
+                chain_id: client.chain_id().clone(),
+                sequence,
+                last_valid_height,
+                action: action.clone(),
+            };
+            let signed = transaction.sign(self.key.signing_key());
+            match client.submit(&signed).await {
+                Ok(Submitted::Admitted | Submitted::AlreadyKnown) => return Ok(signed.id()),
+                // Earlier transactions of this key wait for a block: this one goes behind them.
+                Err(ClientError::Rejected { code, .. })
+                    if code == "GOV-13.replay" && sequence < first.saturating_add(MAX_WAITING) =>
+                {
+                    sequence = sequence.saturating_add(1);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+/// The height of the block, or why there is none.
+fn finished(
+    id: TransactionId,
+    outcome: Result<Outcome, ClientError>,
+    options: &SendArgs,
+) -> Result<Height, CommandError> {
+    let fate = format!("`wallet transaction {id}` tells what became of it");
+    match outcome {
+        Ok(Outcome::Committed { height }) => Ok(height),
+        Ok(Outcome::Rejected { code, message, .. } | Outcome::Dropped { code, message }) => {
+            Err(CommandError::rejected(&code, &message))
+        }
+        Ok(Outcome::Pending | Outcome::Unknown) => {
+            let waited = humantime::format_duration(options.wait_timeout);
+            let message = format!("transaction {id} is in no block after {waited}");
+            Err(CommandError::new(Kind::Failed, message)
+                .with_hint(format!("it was sent and may still be carried out; {fate}")))
+        }
+        Err(error) => Err(CommandError::from(error).with_hint(format!("the transaction was sent; {fate}"))),
+    }
+}
+
+/// Whether somebody can be asked, and who signs: the first things that every signing command wants to know.
+pub(crate) async fn begin(context: &Context) -> Result<(Client, Author), CommandError> {
+    let ui: &Ui = &context.ui;
+    ui.can_confirm()?;
+    let key = context.keystore()?.choose(context.key.as_ref())?;
+    let mut client = context.connect().await?;
+    let author = Author::find(key, &mut client).await?;
+    Ok((client, author))
+}
