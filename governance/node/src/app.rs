@@ -8,7 +8,8 @@ use tokio::sync::watch;
 
 use crate::chronicle::{Chronicle, Entry};
 use crate::engine::{
-    Application, ApplicationError, Block, BlockFault, DecidedBlock, Info, MAX_BLOCK_BYTES, MAX_BLOCK_TRANSACTIONS,
+    Application, ApplicationError, Block, BlockFault, DecidedBlock, Info, MAX_BLOCK_BYTES,
+    MAX_BLOCK_TRANSACTIONS,
 };
 use crate::handle::{Shared, Snapshot};
 use crate::mempool::Admission;
@@ -41,7 +42,15 @@ impl Chain {
     pub(crate) fn new(shared: Arc<Shared>, loaded: Loaded, snapshots: watch::Sender<Arc<Snapshot>>) -> Self {
         let Loaded { state, chronicle } = loaded;
         let state_root = chronicle.chain_root(&state.state_root());
-        Self { release: shared.release.clone(), shared, state, chronicle, state_root, snapshots, executed: None }
+        Self {
+            release: shared.release.clone(),
+            shared,
+            state,
+            chronicle,
+            state_root,
+            snapshots,
+            executed: None,
+        }
     }
 }
 
@@ -61,7 +70,7 @@ impl Application for Chain {
             height: self.state.height(),
             state_root: self.state_root,
             validators: self.state.validators().clone(),
-            halted: self.state.halt().is_some(),
+            halted: self.state.check_version(&self.release).is_err(),
         }
     }
 
@@ -70,7 +79,9 @@ impl Application for Chain {
         if self.shared.mempool().contains(id) {
             return false;
         }
-        let Ok(verified) = transaction.verify(self.state.chain_id()) else { return false };
+        let Ok(verified) = transaction.verify(self.state.chain_id()) else {
+            return false;
+        };
         // A transaction in a block needs no look at the store: its sequence number has been used.
         self.shared.mempool().admit(verified) == Admission::Admitted
     }
@@ -91,14 +102,24 @@ impl Application for Chain {
     fn validate_block(&self, block: &Block) -> Result<(), BlockFault> {
         let expected = Height(self.state.height().0.saturating_add(1));
         if block.height != expected {
-            return Err(BlockFault::Height { expected, found: block.height });
+            return Err(BlockFault::Height {
+                expected,
+                found: block.height,
+            });
         }
-        self.state.check_version(&self.release).map_err(BlockFault::Version)?;
+        self.state
+            .check_version(&self.release)
+            .map_err(BlockFault::Version)?;
         if block.parent_state_root != self.state_root {
-            return Err(BlockFault::ParentStateRoot { expected: self.state_root, found: block.parent_state_root });
+            return Err(BlockFault::ParentStateRoot {
+                expected: self.state_root,
+                found: block.parent_state_root,
+            });
         }
         if block.transactions.len() > MAX_BLOCK_TRANSACTIONS {
-            return Err(BlockFault::TooManyTransactions { found: block.transactions.len() });
+            return Err(BlockFault::TooManyTransactions {
+                found: block.transactions.len(),
+            });
         }
         let bytes = block.to_canonical().len();
         if bytes > MAX_BLOCK_BYTES {
@@ -106,7 +127,10 @@ impl Application for Chain {
         }
         for transaction in &block.transactions {
             if let Err(rejection) = transaction.verify(self.state.chain_id()) {
-                return Err(BlockFault::Transaction { id: transaction.id(), rejection });
+                return Err(BlockFault::Transaction {
+                    id: transaction.id(),
+                    rejection,
+                });
             }
         }
         Ok(())
@@ -121,11 +145,15 @@ impl Application for Chain {
             });
         }
         let mut state = self.state.clone();
-        let mut events = state.begin_block(block.height, &self.release).map_err(ApplicationError::Refused)?;
+        let mut events = state
+            .begin_block(block.height, &self.release)
+            .map_err(ApplicationError::Refused)?;
         let mut outcomes = Vec::with_capacity(block.transactions.len());
         for transaction in &block.transactions {
             let id = transaction.id();
-            let applied = transaction.verify(state.chain_id()).and_then(|verified| state.apply(&verified));
+            let applied = transaction
+                .verify(state.chain_id())
+                .and_then(|verified| state.apply(&verified));
             let rejection = match applied {
                 Ok(happened) => {
                     events.extend(happened);
@@ -136,7 +164,13 @@ impl Application for Chain {
                     Some((rejection.code().to_owned(), rejection.to_string()))
                 }
             };
-            outcomes.push((id, TransactionOutcome { height: block.height, rejection }));
+            outcomes.push((
+                id,
+                TransactionOutcome {
+                    height: block.height,
+                    rejection,
+                },
+            ));
         }
         events.extend(state.end_block());
 
@@ -157,13 +191,25 @@ impl Application for Chain {
             events,
             transactions: outcomes.iter().map(|(id, _)| *id).collect(),
         };
-        self.executed = Some(Executed { block: block.to_canonical(), state, chronicle, record, outcomes });
+        self.executed = Some(Executed {
+            block: block.to_canonical(),
+            state,
+            chronicle,
+            record,
+            outcomes,
+        });
         Ok(state_root)
     }
 
     fn commit(&mut self, certificate: Vec<u8>) -> Result<Info, ApplicationError> {
         let executed = self.executed.take().ok_or(ApplicationError::NothingExecuted)?;
-        let Executed { block, state, chronicle, record, outcomes } = executed;
+        let Executed {
+            block,
+            state,
+            chronicle,
+            record,
+            outcomes,
+        } = executed;
         let commit = Commit {
             record: &record,
             block: &block,
@@ -172,7 +218,10 @@ impl Application for Chain {
             chronicle: &chronicle,
             outcomes: &outcomes,
         };
-        self.shared.store.commit(&commit).map_err(ApplicationError::Store)?;
+        self.shared
+            .store
+            .commit(&commit)
+            .map_err(ApplicationError::Store)?;
 
         self.state_root = record.state_root;
         self.state = state;
@@ -193,8 +242,16 @@ impl Application for Chain {
         Ok(earliest.unwrap_or(Height(1)))
     }
 
-    fn decided_blocks(&self, first: Height, last: Height, bytes: usize) -> Result<Vec<DecidedBlock>, ApplicationError> {
-        self.shared.store.decided(first, last, bytes).map_err(ApplicationError::Store)
+    fn decided_blocks(
+        &self,
+        first: Height,
+        last: Height,
+        bytes: usize,
+    ) -> Result<Vec<DecidedBlock>, ApplicationError> {
+        self.shared
+            .store
+            .decided(first, last, bytes)
+            .map_err(ApplicationError::Store)
     }
 }
 
@@ -208,28 +265,58 @@ fn log(record: &BlockRecord) {
     );
     for event in &record.events {
         match event {
-            Event::ProposalSubmitted { proposal_id, proposer } => {
+            Event::ProposalSubmitted {
+                proposal_id,
+                proposer,
+            } => {
                 tracing::info!(block.height = record.height.0, proposal.id = %proposal_id, validator.id = %proposer, "proposal submitted");
             }
-            Event::VoteCast { proposal_id, validator_id, choice } => {
+            Event::VoteCast {
+                proposal_id,
+                validator_id,
+                choice,
+            } => {
                 tracing::info!(block.height = record.height.0, proposal.id = %proposal_id, validator.id = %validator_id, vote.choice = %choice, "vote cast");
             }
-            Event::VoteWithdrawn { proposal_id, validator_id } => {
+            Event::VoteWithdrawn {
+                proposal_id,
+                validator_id,
+            } => {
                 tracing::info!(block.height = record.height.0, proposal.id = %proposal_id, validator.id = %validator_id, "vote withdrawn");
             }
-            Event::ApprovalMoved { validator_id, from, to } => {
+            Event::ApprovalMoved {
+                validator_id,
+                from,
+                to,
+            } => {
                 tracing::info!(block.height = record.height.0, validator.id = %validator_id, proposal.from = %from, proposal.to = %to, "approval moved");
             }
-            Event::ProposalPhaseChanged { proposal_id, from, to } => {
+            Event::ProposalPhaseChanged {
+                proposal_id,
+                from,
+                to,
+            } => {
                 tracing::info!(block.height = record.height.0, proposal.id = %proposal_id, phase.from = %from, phase.to = %to, "proposal changed phase");
             }
-            Event::UpgradeHalted { proposal_id, height, version } => {
+            Event::UpgradeHalted {
+                proposal_id,
+                height,
+                version,
+            } => {
                 tracing::info!(upgrade.height = height.0, upgrade.version = %version, proposal.id = %proposal_id, "halted: this was the last block of this version");
             }
-            Event::UpgradeActivated { proposal_id, from, to } => {
+            Event::UpgradeActivated {
+                proposal_id,
+                from,
+                to,
+            } => {
                 tracing::info!(block.height = record.height.0, proposal.id = %proposal_id, upgrade.from = %from, upgrade.to = %to, "upgrade activated");
             }
-            Event::TransactionRejected { transaction_id, code, message } => {
+            Event::TransactionRejected {
+                transaction_id,
+                code,
+                message,
+            } => {
                 tracing::info!(block.height = record.height.0, transaction.id = %transaction_id, rejection.code = %code, rejection.message = %message, "transaction rejected");
             }
         }

@@ -58,13 +58,19 @@ struct Migration {
 const MIGRATIONS: [Migration; 1] = [Migration {
     since: ReleaseVersion::new(1, 1, 0),
     schema: Schema::Two,
-    migrate: |old| Chronicle { schema: Schema::Two, head: tagged(SEED_2_TAG, &old.head) },
+    migrate: |old| Chronicle {
+        schema: Schema::Two,
+        head: tagged(SEED_2_TAG, &old.head),
+    },
 }];
 
 impl Chronicle {
     /// The chronicle before the first block.
     pub fn genesis(chain_id: &ChainId) -> Self {
-        Self { schema: Schema::One, head: tagged(SEED_TAG, chain_id) }
+        Self {
+            schema: Schema::One,
+            head: tagged(SEED_TAG, chain_id),
+        }
     }
 
     /// How blocks enter it now.
@@ -90,7 +96,13 @@ impl Chronicle {
             Schema::One => tagged(ENTRY_1_TAG, &(chronicle.head, entry.height, entry.block)),
             Schema::Two => tagged(
                 ENTRY_2_TAG,
-                &(chronicle.head, entry.height, entry.block, entry.version, entry.transactions),
+                &(
+                    chronicle.head,
+                    entry.height,
+                    entry.block,
+                    entry.version,
+                    entry.transactions,
+                ),
             ),
         };
         chronicle
@@ -117,7 +129,12 @@ mod tests {
     }
 
     fn entry(height: u64, version: &ReleaseVersion) -> Entry<'_> {
-        Entry { height: Height(height), block: Digest([7; 32]), version, transactions: 3 }
+        Entry {
+            height: Height(height),
+            block: Digest([7; 32]),
+            version,
+            transactions: 3,
+        }
     }
 
     /// The same with nothing but SHA-256 and bytes written out by hand: big-endian integers, strings by length.
@@ -162,7 +179,10 @@ mod tests {
             let right = if height <= 3 { &old } else { &new };
             let wrong = if height <= 3 { &new } else { &old };
             let next = honest.record(&entry(height, right));
-            assert_ne!(next.chain_root(&state), honest.record(&entry(height, wrong)).chain_root(&state));
+            assert_ne!(
+                next.chain_root(&state),
+                honest.record(&entry(height, wrong)).chain_root(&state)
+            );
             honest = next;
         }
         assert_eq!(honest.schema(), Schema::Two);
@@ -173,7 +193,10 @@ mod tests {
         let new = ReleaseVersion::new(1, 1, 0);
         let first = Chronicle::genesis(&chain()).record(&entry(1, &new));
         let second = first.record(&entry(2, &new));
-        let by_hand = tagged(ENTRY_2_TAG, &(first.head(), Height(2), Digest([7; 32]), &new, 3u64));
+        let by_hand = tagged(
+            ENTRY_2_TAG,
+            &(first.head(), Height(2), Digest([7; 32]), &new, 3u64),
+        );
         assert_eq!(second.head(), by_hand);
     }
 }

@@ -7,9 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use governance::{
-    Digest, Halt, Height, Rejection, ReleaseVersion, SignedTransaction, State, TransactionId,
-};
+use governance::{Digest, Halt, Height, Rejection, ReleaseVersion, SignedTransaction, State, TransactionId};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -81,7 +79,9 @@ pub enum SubmitError {
         unit: &'static str,
     },
     /// The sender has too many transactions waiting.
-    #[error("this sender has {limit} transactions waiting, which is the most allowed: wait until one is in a block")]
+    #[error(
+        "this sender has {limit} transactions waiting, which is the most allowed: wait until one is in a block"
+    )]
     SenderLimit {
         /// The limit reached.
         limit: usize,
@@ -139,11 +139,12 @@ impl NodeHandle {
     /// Admits a transaction to the mempool and tells the other nodes about it.
     pub async fn submit(&self, transaction: SignedTransaction) -> Result<TransactionId, SubmitError> {
         let snapshot = self.snapshot();
-        if let Some(halt) = snapshot.state.halt() {
+        if let Some(halt) = self.halt() {
             return Err(SubmitError::Halted(halt));
         }
-        let verified =
-            transaction.verify(snapshot.state.chain_id()).map_err(SubmitError::Rejected)?;
+        let verified = transaction
+            .verify(snapshot.state.chain_id())
+            .map_err(SubmitError::Rejected)?;
         let id = verified.id();
         if self.committed(id)?.is_some() {
             return Err(SubmitError::AlreadyKnown(id));
@@ -163,7 +164,11 @@ impl NodeHandle {
     }
 
     /// What became of a transaction: at once when that is final, else when it becomes final or `wait` is over.
-    pub async fn transaction(&self, id: TransactionId, wait: Duration) -> Result<TransactionStatus, StoreError> {
+    pub async fn transaction(
+        &self,
+        id: TransactionId,
+        wait: Duration,
+    ) -> Result<TransactionStatus, StoreError> {
         let deadline = Instant::now() + wait;
         let mut snapshots = self.subscribe();
         loop {
@@ -189,6 +194,15 @@ impl NodeHandle {
         &self.shared.release
     }
 
+    /// The halt of this binary: H is committed, and this version executes nothing more. Absent in the binary of the new
+    /// version, whose turn it is.
+    pub fn halt(&self) -> Option<Halt> {
+        self.snapshot()
+            .state
+            .halt()
+            .filter(|halt| halt.version != self.shared.release)
+    }
+
     /// Nodes connected to this one.
     pub fn peers(&self) -> u32 {
         self.shared.peers.load(Ordering::Relaxed)
@@ -208,11 +222,17 @@ impl NodeHandle {
             } else {
                 mempool
                     .dropped(id)
-                    .map(|(code, message)| TransactionStatus::Dropped { code: code.clone(), message: message.clone() })
+                    .map(|(code, message)| TransactionStatus::Dropped {
+                        code: code.clone(),
+                        message: message.clone(),
+                    })
             }
         };
         if let Some(outcome) = self.shared.store.transaction(id)? {
-            return Ok(TransactionStatus::Committed { height: outcome.height, rejection: outcome.rejection });
+            return Ok(TransactionStatus::Committed {
+                height: outcome.height,
+                rejection: outcome.rejection,
+            });
         }
         Ok(waiting.unwrap_or(TransactionStatus::Unknown))
     }

@@ -7,7 +7,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use governance::{PublicKey, Rejection, ReleaseVersion, SignedTransaction, State, TransactionId, VerifiedTransaction};
+use governance::{
+    PublicKey, Rejection, ReleaseVersion, SignedTransaction, State, TransactionId, VerifiedTransaction,
+};
 
 /// The mempool's bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +28,12 @@ impl Default for MempoolLimits {
     /// A governance chain sees a handful of transactions per upgrade: a thousand is a crowd, and re-applying them after
     /// a block takes a few milliseconds.
     fn default() -> Self {
-        Self { transactions: 1_000, bytes: 4 * 1024 * 1024, per_sender: 64, remembered: 1_000 }
+        Self {
+            transactions: 1_000,
+            bytes: 4 * 1024 * 1024,
+            per_sender: 64,
+            remembered: 1_000,
+        }
     }
 }
 
@@ -68,7 +75,11 @@ pub(crate) struct Mempool {
 impl Mempool {
     pub(crate) fn new(limits: MempoolLimits, release: ReleaseVersion, state: &State) -> Self {
         let next = begin_next(state, &release);
-        let dropped = Dropped { reasons: BTreeMap::new(), order: VecDeque::new(), limit: limits.remembered };
+        let dropped = Dropped {
+            reasons: BTreeMap::new(),
+            order: VecDeque::new(),
+            limit: limits.remembered,
+        };
         Self {
             limits,
             release,
@@ -102,16 +113,30 @@ impl Mempool {
         }
         let bytes = transaction.signed().to_canonical().len();
         if self.waiting.len() >= self.limits.transactions {
-            return Admission::PoolFull { limit: self.limits.transactions, unit: "transactions" };
+            return Admission::PoolFull {
+                limit: self.limits.transactions,
+                unit: "transactions",
+            };
         }
         if self.bytes.saturating_add(bytes) > self.limits.bytes {
-            return Admission::PoolFull { limit: self.limits.bytes, unit: "bytes" };
+            return Admission::PoolFull {
+                limit: self.limits.bytes,
+                unit: "bytes",
+            };
         }
-        let of_sender = self.senders.get(transaction.sender()).copied().unwrap_or_default();
+        let of_sender = self
+            .senders
+            .get(transaction.sender())
+            .copied()
+            .unwrap_or_default();
         if of_sender >= self.limits.per_sender {
-            return Admission::SenderLimit { limit: self.limits.per_sender };
+            return Admission::SenderLimit {
+                limit: self.limits.per_sender,
+            };
         }
-        let Some(next) = &mut self.next else { return Admission::Rejected(Rejection::NoOpenBlock) };
+        let Some(next) = &mut self.next else {
+            return Admission::Rejected(Rejection::NoOpenBlock);
+        };
         if let Err(rejection) = next.apply(&transaction) {
             return Admission::Rejected(rejection);
         }
@@ -128,7 +153,9 @@ impl Mempool {
             size <= bytes
         };
         let oldest = self.waiting.values().take(transactions).take_while(fits);
-        oldest.map(|waiting| waiting.transaction.signed().clone()).collect()
+        oldest
+            .map(|waiting| waiting.transaction.signed().clone())
+            .collect()
     }
 
     /// Goes on after a block: its transactions leave, the others are applied anew to the new state.
@@ -193,7 +220,8 @@ struct Dropped {
 impl Dropped {
     fn remember(&mut self, id: TransactionId, rejection: &Rejection) {
         self.forget(id);
-        self.reasons.insert(id, (rejection.code().to_owned(), rejection.to_string()));
+        self.reasons
+            .insert(id, (rejection.code().to_owned(), rejection.to_string()));
         self.order.push_back(id);
         while self.order.len() > self.limit {
             if let Some(oldest) = self.order.pop_front() {

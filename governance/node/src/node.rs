@@ -79,14 +79,23 @@ impl Node {
     /// Opens the store and checks that this version may execute the next block. Starts nothing yet.
     pub fn open(options: NodeOptions) -> Result<Self, StartError> {
         let (store, loaded) = Store::open(&options.data.join(STORE_FILE), &options.genesis)?;
-        loaded.state.check_version(&options.release).map_err(StartError::Version)?;
+        loaded
+            .state
+            .check_version(&options.release)
+            .map_err(StartError::Version)?;
         // The engine's network would only log that it cannot listen.
-        std::net::TcpListener::bind(options.listen)
-            .map_err(|source| StartError::Listen { address: options.listen, source })?;
+        std::net::TcpListener::bind(options.listen).map_err(|source| StartError::Listen {
+            address: options.listen,
+            source,
+        })?;
 
         let (gossip, gossip_queue) = mpsc::channel(GOSSIP_QUEUE);
         let shared = Arc::new(Shared {
-            mempool: Mutex::new(Mempool::new(options.mempool, options.release.clone(), &loaded.state)),
+            mempool: Mutex::new(Mempool::new(
+                options.mempool,
+                options.release.clone(),
+                &loaded.state,
+            )),
             release: options.release,
             store: Arc::new(store),
             peers: Arc::new(AtomicU32::new(0)),
@@ -105,7 +114,10 @@ impl Node {
                 wal: options.data.join(WAL_FILE),
                 options: options.consensus,
             },
-            ports: Ports { gossip: gossip_queue, peers: Arc::clone(&shared.peers) },
+            ports: Ports {
+                gossip: gossip_queue,
+                peers: Arc::clone(&shared.peers),
+            },
             application: Chain::new(shared, loaded, snapshots),
         })
     }
@@ -119,7 +131,12 @@ impl Node {
     ///
     /// A node that has executed the last block of its version goes on running: it answers queries and serves blocks.
     pub async fn run(self, stop: impl Future<Output = ()> + Send) -> Result<(), EngineError> {
-        let Self { handle: _, engine, application, ports } = self;
+        let Self {
+            handle: _,
+            engine,
+            application,
+            ports,
+        } = self;
         engine.run(application, ports, stop).await
     }
 }

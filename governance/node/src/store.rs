@@ -152,8 +152,14 @@ impl Store {
         let database = Database::builder()
             .set_cache_size(CACHE_BYTES)
             .create(path)
-            .map_err(|error| StoreError::Open { path: path.to_owned(), source: Box::new(error.into()) })?;
-        let store = Self { database, path: path.to_owned() };
+            .map_err(|error| StoreError::Open {
+                path: path.to_owned(),
+                source: Box::new(error.into()),
+            })?;
+        let store = Self {
+            database,
+            path: path.to_owned(),
+        };
         store.create_tables(genesis)?;
         let loaded = store.load(genesis)?;
         Ok((store, loaded))
@@ -172,25 +178,50 @@ impl Store {
     /// The lowest height of which the block is kept, if there is one.
     pub(crate) fn earliest(&self) -> Result<Option<Height>, StoreError> {
         const OPERATION: &str = "find the first block";
-        let read = self.database.begin_read().map_err(|error| self.access(OPERATION, error))?;
-        let table = read.open_table(BLOCKS).map_err(|error| self.access(OPERATION, error))?;
+        let read = self
+            .database
+            .begin_read()
+            .map_err(|error| self.access(OPERATION, error))?;
+        let table = read
+            .open_table(BLOCKS)
+            .map_err(|error| self.access(OPERATION, error))?;
         let first = table.first().map_err(|error| self.access(OPERATION, error))?;
         Ok(first.map(|(height, _)| Height(height.value())))
     }
 
     /// Committed blocks from `first` to `last` in order, up to the first gap, as many as fit `bytes`, at least one.
-    pub(crate) fn decided(&self, first: Height, last: Height, bytes: usize) -> Result<Vec<DecidedBlock>, StoreError> {
+    pub(crate) fn decided(
+        &self,
+        first: Height,
+        last: Height,
+        bytes: usize,
+    ) -> Result<Vec<DecidedBlock>, StoreError> {
         const OPERATION: &str = "read decided blocks";
-        let read = self.database.begin_read().map_err(|error| self.access(OPERATION, error))?;
-        let blocks = read.open_table(BLOCKS).map_err(|error| self.access(OPERATION, error))?;
-        let certificates = read.open_table(CERTIFICATES).map_err(|error| self.access(OPERATION, error))?;
+        let read = self
+            .database
+            .begin_read()
+            .map_err(|error| self.access(OPERATION, error))?;
+        let blocks = read
+            .open_table(BLOCKS)
+            .map_err(|error| self.access(OPERATION, error))?;
+        let certificates = read
+            .open_table(CERTIFICATES)
+            .map_err(|error| self.access(OPERATION, error))?;
         let mut found: Vec<DecidedBlock> = Vec::new();
         let mut size = 0usize;
         for height in first.0..=last.0 {
-            let block = blocks.get(height).map_err(|error| self.access(OPERATION, error))?;
-            let certificate = certificates.get(height).map_err(|error| self.access(OPERATION, error))?;
-            let (Some(block), Some(certificate)) = (block, certificate) else { break };
-            size = size.saturating_add(block.value().len()).saturating_add(certificate.value().len());
+            let block = blocks
+                .get(height)
+                .map_err(|error| self.access(OPERATION, error))?;
+            let certificate = certificates
+                .get(height)
+                .map_err(|error| self.access(OPERATION, error))?;
+            let (Some(block), Some(certificate)) = (block, certificate) else {
+                break;
+            };
+            size = size
+                .saturating_add(block.value().len())
+                .saturating_add(certificate.value().len());
             if size > bytes && !found.is_empty() {
                 break;
             }
@@ -206,17 +237,27 @@ impl Store {
     /// Makes one block durable, whole or not at all.
     pub(crate) fn commit(&self, commit: &Commit<'_>) -> Result<(), StoreError> {
         const OPERATION: &str = "commit a block";
-        let mut write = self.database.begin_write().map_err(|error| self.access(OPERATION, error))?;
-        write.set_durability(Durability::Immediate).map_err(|error| self.access(OPERATION, error))?;
-        self.fill(&write, commit).map_err(|error| self.access(OPERATION, error))?;
+        let mut write = self
+            .database
+            .begin_write()
+            .map_err(|error| self.access(OPERATION, error))?;
+        write
+            .set_durability(Durability::Immediate)
+            .map_err(|error| self.access(OPERATION, error))?;
+        self.fill(&write, commit)
+            .map_err(|error| self.access(OPERATION, error))?;
         write.commit().map_err(|error| self.access(OPERATION, error))
     }
 
     fn fill(&self, write: &redb::WriteTransaction, commit: &Commit<'_>) -> Result<(), redb::Error> {
         let height = commit.record.height.0;
         write.open_table(BLOCKS)?.insert(height, commit.block)?;
-        write.open_table(CERTIFICATES)?.insert(height, commit.certificate)?;
-        write.open_table(RECORDS)?.insert(height, encoding::to_canonical(commit.record).as_slice())?;
+        write
+            .open_table(CERTIFICATES)?
+            .insert(height, commit.certificate)?;
+        write
+            .open_table(RECORDS)?
+            .insert(height, encoding::to_canonical(commit.record).as_slice())?;
         let mut meta = write.open_table(META)?;
         meta.insert(STATE, encoding::to_canonical(commit.state).as_slice())?;
         meta.insert(CHRONICLE, encoding::to_canonical(commit.chronicle).as_slice())?;
@@ -233,7 +274,10 @@ impl Store {
     /// Lays out a new file; an existing one is left as it is.
     fn create_tables(&self, genesis: &Genesis) -> Result<(), StoreError> {
         const OPERATION: &str = "create the tables";
-        let read = self.database.begin_read().map_err(|error| self.access(OPERATION, error))?;
+        let read = self
+            .database
+            .begin_read()
+            .map_err(|error| self.access(OPERATION, error))?;
         let is_new = match read.open_table(META) {
             Ok(_) => false,
             Err(redb::TableError::TableDoesNotExist(_)) => true,
@@ -256,8 +300,13 @@ impl Store {
             write.open_table(TRANSACTIONS)?;
             Ok(())
         };
-        let mut write = self.database.begin_write().map_err(|error| self.access(OPERATION, error))?;
-        write.set_durability(Durability::Immediate).map_err(|error| self.access(OPERATION, error))?;
+        let mut write = self
+            .database
+            .begin_write()
+            .map_err(|error| self.access(OPERATION, error))?;
+        write
+            .set_durability(Durability::Immediate)
+            .map_err(|error| self.access(OPERATION, error))?;
         fill(&write).map_err(|error| self.access(OPERATION, error))?;
         write.commit().map_err(|error| self.access(OPERATION, error))
     }
@@ -266,7 +315,10 @@ impl Store {
     fn load(&self, genesis: &Genesis) -> Result<Loaded, StoreError> {
         let schema: u64 = self.meta(SCHEMA)?;
         if schema != SCHEMA_VERSION {
-            return Err(StoreError::Schema { path: self.path.clone(), found: schema });
+            return Err(StoreError::Schema {
+                path: self.path.clone(),
+                found: schema,
+            });
         }
         let chain_id: ChainId = self.meta(CHAIN_ID)?;
         if chain_id != genesis.chain_id {
@@ -288,7 +340,9 @@ impl Store {
             Chronicle::genesis(&chain_id).chain_root(&genesis_state.state_root())
         } else {
             let record = self.record(height)?;
-            record.ok_or_else(|| self.damaged(format!("block {height} has no record")))?.state_root
+            record
+                .ok_or_else(|| self.damaged(format!("block {height} has no record")))?
+                .state_root
         };
         if root != recorded {
             let what = if height == Height::ZERO {
@@ -312,18 +366,34 @@ impl Store {
         table: TableDefinition<'_, K, &'static [u8]>,
         key: impl std::borrow::Borrow<K::SelfType<'k>>,
     ) -> Result<Option<T>, StoreError> {
-        let read = self.database.begin_read().map_err(|error| self.access(operation, error))?;
-        let opened = read.open_table(table).map_err(|error| self.access(operation, error))?;
-        let Some(row) = opened.get(key).map_err(|error| self.access(operation, error))? else { return Ok(None) };
+        let read = self
+            .database
+            .begin_read()
+            .map_err(|error| self.access(operation, error))?;
+        let opened = read
+            .open_table(table)
+            .map_err(|error| self.access(operation, error))?;
+        let Some(row) = opened.get(key).map_err(|error| self.access(operation, error))? else {
+            return Ok(None);
+        };
         let decoded: Result<T, EncodingError> = encoding::from_canonical(row.value(), MAX_ROW_BYTES);
-        decoded.map(Some).map_err(|error| self.damaged(format!("{operation}: {error}")))
+        decoded
+            .map(Some)
+            .map_err(|error| self.damaged(format!("{operation}: {error}")))
     }
 
     fn access(&self, operation: &'static str, error: impl Into<redb::Error>) -> StoreError {
-        StoreError::Access { operation, path: self.path.clone(), source: Box::new(error.into()) }
+        StoreError::Access {
+            operation,
+            path: self.path.clone(),
+            source: Box::new(error.into()),
+        }
     }
 
     fn damaged(&self, what: String) -> StoreError {
-        StoreError::Damaged { path: self.path.clone(), what }
+        StoreError::Damaged {
+            path: self.path.clone(),
+            what,
+        }
     }
 }

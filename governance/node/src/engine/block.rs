@@ -1,7 +1,9 @@
 //! What consensus decides: a block.
 
 use governance::encoding::{self, EncodingError};
-use governance::{BlockRefusal, Digest, Height, MAX_TRANSACTION_BYTES, Rejection, SignedTransaction, TransactionId};
+use governance::{
+    BlockRefusal, Digest, Height, MAX_TRANSACTION_BYTES, Rejection, SignedTransaction, TransactionId,
+};
 use serde::{Deserialize, Serialize};
 
 /// Enough for sixteen transactions of the largest size, and small enough to cross a slow link within a propose timeout.

@@ -91,7 +91,12 @@ pub trait Application: Send + 'static {
     fn earliest_block(&self) -> Result<Height, ApplicationError>;
 
     /// Committed blocks from `first` to `last`, in order, without gap, as many as fit `bytes`, at least one if there is one.
-    fn decided_blocks(&self, first: Height, last: Height, bytes: usize) -> Result<Vec<DecidedBlock>, ApplicationError>;
+    fn decided_blocks(
+        &self,
+        first: Height,
+        last: Height,
+        bytes: usize,
+    ) -> Result<Vec<DecidedBlock>, ApplicationError>;
 }
 
 /// What an engine is given besides the application.

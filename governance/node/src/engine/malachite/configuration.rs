@@ -113,15 +113,26 @@ impl FromStr for PeerAddress {
 
     fn from_str(text: &str) -> Result<Self, PeerAddressError> {
         let Some((peer_id, address)) = text.split_once('@') else {
-            return Err(PeerAddressError::Syntax { text: text.to_owned() });
+            return Err(PeerAddressError::Syntax {
+                text: text.to_owned(),
+            });
         };
         if peer_id.parse::<PeerId>().is_err() {
-            return Err(PeerAddressError::PeerId { text: text.to_owned(), peer_id: peer_id.to_owned() });
+            return Err(PeerAddressError::PeerId {
+                text: text.to_owned(),
+                peer_id: peer_id.to_owned(),
+            });
         }
         let Ok(address) = address.parse() else {
-            return Err(PeerAddressError::Address { text: text.to_owned(), address: address.to_owned() });
+            return Err(PeerAddressError::Address {
+                text: text.to_owned(),
+                address: address.to_owned(),
+            });
         };
-        Ok(Self { peer_id: peer_id.to_owned(), address })
+        Ok(Self {
+            peer_id: peer_id.to_owned(),
+            address,
+        })
     }
 }
 
@@ -139,7 +150,8 @@ fn multiaddr(address: SocketAddr, peer_id: Option<&str>) -> Multiaddr {
         Some(peer_id) => format!("{transport}/p2p/{peer_id}"),
         None => transport,
     };
-    text.parse().expect("an ip address, a port and a parsed peer id make a multiaddr")
+    text.parse()
+        .expect("an ip address, a port and a parsed peer id make a multiaddr")
 }
 
 /// The engine's configuration.
@@ -151,8 +163,11 @@ pub(crate) struct EngineConfig {
 
 impl EngineConfig {
     pub(crate) fn new(engine: &Malachite) -> Self {
-        let persistent_peers =
-            engine.peers.iter().map(|peer| multiaddr(peer.address, Some(&peer.peer_id))).collect();
+        let persistent_peers = engine
+            .peers
+            .iter()
+            .map(|peer| multiaddr(peer.address, Some(&peer.peer_id)))
+            .collect();
         let p2p = P2pConfig {
             listen_addr: multiaddr(engine.listen, None),
             persistent_peers,

@@ -97,7 +97,10 @@ pub(crate) struct Candidate {
 
 impl Candidate {
     pub(crate) fn new(block: Arc<Block>) -> Self {
-        Self { id: block.id(), block: Some(block) }
+        Self {
+            id: block.id(),
+            block: Some(block),
+        }
     }
 }
 
@@ -175,9 +178,15 @@ impl Validators {
             })
             .collect();
         ordered.sort_by(|one, other| {
-            other.power.cmp(&one.power).then_with(|| one.address.cmp(&other.address))
+            other
+                .power
+                .cmp(&one.power)
+                .then_with(|| one.address.cmp(&other.address))
         });
-        Self { ordered: ordered.into(), total: set.total_power().0 }
+        Self {
+            ordered: ordered.into(),
+            total: set.total_power().0,
+        }
     }
 
     pub(crate) fn as_slice(&self) -> &[Validator] {
@@ -199,7 +208,9 @@ impl malachite::ValidatorSet<GovernanceContext> for Validators {
     }
 
     fn get_by_address(&self, address: &Address) -> Option<&Validator> {
-        self.ordered.iter().find(|validator| validator.address == *address)
+        self.ordered
+            .iter()
+            .find(|validator| validator.address == *address)
     }
 
     fn get_by_index(&self, index: usize) -> Option<&Validator> {
@@ -340,7 +351,10 @@ impl malachite::SigningScheme for Ed25519 {
     type PrivateKey = SigningKey;
 
     fn decode_signature(bytes: &[u8]) -> Result<Signature, LengthError> {
-        let array = bytes.try_into().map_err(|_| LengthError { expected: Signature::LENGTH, found: bytes.len() })?;
+        let array = bytes.try_into().map_err(|_| LengthError {
+            expected: Signature::LENGTH,
+            found: bytes.len(),
+        })?;
         Ok(Signature(array))
     }
 
@@ -349,7 +363,10 @@ impl malachite::SigningScheme for Ed25519 {
     }
 
     fn decode_public_key(bytes: &[u8]) -> Result<PublicKey, LengthError> {
-        let array = bytes.try_into().map_err(|_| LengthError { expected: PublicKey::LENGTH, found: bytes.len() })?;
+        let array = bytes.try_into().map_err(|_| LengthError {
+            expected: PublicKey::LENGTH,
+            found: bytes.len(),
+        })?;
         Ok(PublicKey(array))
     }
 
@@ -387,14 +404,44 @@ impl malachite::Context for GovernanceContext {
         pol_round: Round,
         address: Address,
     ) -> Proposal {
-        Proposal { height, round, value, pol_round, address }
+        Proposal {
+            height,
+            round,
+            value,
+            pol_round,
+            address,
+        }
     }
 
-    fn new_prevote(&self, height: ChainHeight, round: Round, value: NilOrVal<Digest>, address: Address) -> Vote {
-        Vote { kind: VoteType::Prevote, height, round, value, address }
+    fn new_prevote(
+        &self,
+        height: ChainHeight,
+        round: Round,
+        value: NilOrVal<Digest>,
+        address: Address,
+    ) -> Vote {
+        Vote {
+            kind: VoteType::Prevote,
+            height,
+            round,
+            value,
+            address,
+        }
     }
 
-    fn new_precommit(&self, height: ChainHeight, round: Round, value: NilOrVal<Digest>, address: Address) -> Vote {
-        Vote { kind: VoteType::Precommit, height, round, value, address }
+    fn new_precommit(
+        &self,
+        height: ChainHeight,
+        round: Round,
+        value: NilOrVal<Digest>,
+        address: Address,
+    ) -> Vote {
+        Vote {
+            kind: VoteType::Precommit,
+            height,
+            round,
+            value,
+            address,
+        }
     }
 }

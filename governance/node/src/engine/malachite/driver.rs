@@ -70,7 +70,13 @@ impl<A: Application> Driver<A> {
         options: ConsensusOptions,
     ) -> Self {
         let info = application.info();
-        let Channels { consensus, network, events: _, requests, net_requests } = channels;
+        let Channels {
+            consensus,
+            network,
+            events: _,
+            requests,
+            net_requests,
+        } = channels;
         Self {
             validators: Validators::new(&info.validators),
             application,
@@ -98,7 +104,11 @@ impl<A: Application> Driver<A> {
         let mut again = tokio::time::interval(GOSSIP_INTERVAL);
         again.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (died, mut network_died) = mpsc::channel::<()>(1);
-        let watch = tokio::spawn(count_peers(self.peers.clone(), Arc::clone(&self.peer_count), died));
+        let watch = tokio::spawn(count_peers(
+            self.peers.clone(),
+            Arc::clone(&self.peer_count),
+            died,
+        ));
         let outcome = loop {
             tokio::select! {
                 biased;
@@ -123,26 +133,50 @@ impl<A: Application> Driver<A> {
     async fn handle(&mut self, message: AppMsg<Context>) -> Result<(), EngineError> {
         match message {
             AppMsg::ConsensusReady { reply } => self.start(reply),
-            AppMsg::StartedRound { height, round, proposer, role, reply_value } => {
+            AppMsg::StartedRound {
+                height,
+                round,
+                proposer,
+                role,
+                reply_value,
+            } => {
                 tracing::debug!(
                     block.height = height.0, consensus.round = round.as_i64(), consensus.proposer = %proposer,
                     consensus.role = ?role, "round started"
                 );
                 answer(reply_value, self.started_round(height));
             }
-            AppMsg::GetValue { height, round, timeout: _, reply } => self.propose(height, round, reply).await,
+            AppMsg::GetValue {
+                height,
+                round,
+                timeout: _,
+                reply,
+            } => self.propose(height, round, reply).await,
             AppMsg::ExtendVote { reply, .. } => answer(reply, None),
-            AppMsg::VerifyVoteExtensions { extensions, reply, .. } => {
+            AppMsg::VerifyVoteExtensions {
+                extensions, reply, ..
+            } => {
                 let refused = |(address, ())| (address, Err(VoteExtensionError::InvalidVoteExtension));
                 answer(reply, extensions.into_iter().map(refused).collect());
             }
-            AppMsg::RestreamProposal { height, round, valid_round, address: _, value_id } => {
+            AppMsg::RestreamProposal {
+                height,
+                round,
+                valid_round,
+                address: _,
+                value_id,
+            } => {
                 self.restream(height, round, valid_round, value_id).await;
             }
             AppMsg::GetHistoryMinHeight { reply } => {
                 answer(reply, self.application.earliest_block()?.into());
             }
-            AppMsg::ReceivedProposalPart { from, published_by: _, part, reply } => {
+            AppMsg::ReceivedProposalPart {
+                from,
+                published_by: _,
+                part,
+                reply,
+            } => {
                 let StreamContent::Data(part) = part.content else {
                     answer(reply, None);
                     return Ok(());
@@ -155,15 +189,30 @@ impl<A: Application> Driver<A> {
                     }
                 }
             }
-            AppMsg::Decided { certificate, extensions, reply } => {
+            AppMsg::Decided {
+                certificate,
+                extensions,
+                reply,
+            } => {
                 self.decided(certificate, extensions)?;
                 answer(reply, ());
             }
-            AppMsg::Finalized { certificate, reply, .. } => self.finalized(certificate.height, reply),
+            AppMsg::Finalized {
+                certificate, reply, ..
+            } => self.finalized(certificate.height, reply),
             AppMsg::GetDecidedValues { range, reply } => {
-                answer(reply, self.decided_values((*range.start()).into(), (*range.end()).into())?);
+                answer(
+                    reply,
+                    self.decided_values((*range.start()).into(), (*range.end()).into())?,
+                );
             }
-            AppMsg::ProcessSyncedValue { height, round, proposer, value_bytes, reply } => {
+            AppMsg::ProcessSyncedValue {
+                height,
+                round,
+                proposer,
+                value_bytes,
+                reply,
+            } => {
                 answer(reply, self.synced(height, round, proposer, &value_bytes));
             }
         }
@@ -178,7 +227,11 @@ impl<A: Application> Driver<A> {
         let (own, timeout) = (self.signer.public_key(), self.options.connect_timeout);
         tokio::spawn(async move {
             let connected = peers.wait_for_quorum(&validators, own, timeout).await;
-            tracing::info!(block.height = next.0, consensus.quorum_connected = connected, "consensus starts");
+            tracing::info!(
+                block.height = next.0,
+                consensus.quorum_connected = connected,
+                "consensus starts"
+            );
             answer(reply, (next, params));
         });
     }
@@ -189,7 +242,9 @@ impl<A: Application> Driver<A> {
         let waiting = self.proposals.waiting_for(height);
         // What the write-ahead log held: judged before the restart, and by the log itself.
         for value in self.codec.recovered() {
-            let (Some(block), Some(round)) = (value.value.block, value.round.as_u32()) else { continue };
+            let (Some(block), Some(round)) = (value.value.block, value.round.as_u32()) else {
+                continue;
+            };
             if value.height != height {
                 continue;
             }
@@ -200,14 +255,25 @@ impl<A: Application> Driver<A> {
                 self.proposals.insert(value.value.id, block);
             }
         }
-        waiting.into_iter().filter_map(|proposed| self.judge(proposed)).collect()
+        waiting
+            .into_iter()
+            .filter_map(|proposed| self.judge(proposed))
+            .collect()
     }
 
     /// This node's turn: a block, sent around and handed to consensus.
-    async fn propose(&mut self, height: ChainHeight, round: Round, reply: Reply<LocallyProposedValue<Context>>) {
+    async fn propose(
+        &mut self,
+        height: ChainHeight,
+        round: Round,
+        reply: Reply<LocallyProposedValue<Context>>,
+    ) {
         let Some(number) = round.as_u32() else { return };
         if height != self.next_height() || self.info.halted {
-            tracing::warn!(block.height = height.0, "asked to propose a block that is not the next one");
+            tracing::warn!(
+                block.height = height.0,
+                "asked to propose a block that is not the next one"
+            );
             return;
         }
         self.proposals.enter(height);
@@ -216,7 +282,8 @@ impl<A: Application> Driver<A> {
             None => Arc::new(self.application.propose_block()),
         };
         let candidate = Candidate::new(Arc::clone(&block));
-        self.proposals.insert_own(number, candidate.id, Arc::clone(&block));
+        self.proposals
+            .insert_own(number, candidate.id, Arc::clone(&block));
         self.proposals.take(number, candidate.id);
         tracing::debug!(
             block.height = height.0, block.id = %candidate.id, block.transactions = block.transactions.len(),
@@ -259,7 +326,9 @@ impl<A: Application> Driver<A> {
         // Heights ahead are judged with today's validators; a change in between costs a round, nothing else.
         let turn = proposer::select(&self.validators, height, proposed.round);
         if proposed.proposer != turn.address
-            || !self.verifier.verify_block(height, round, &id, &proposed.signature, &turn.key)
+            || !self
+                .verifier
+                .verify_block(height, round, &id, &proposed.signature, &turn.key)
         {
             tracing::debug!(block.height = height.0, block.id = %id, "a block that its round's proposer has not signed");
             return None;
@@ -319,12 +388,16 @@ impl<A: Application> Driver<A> {
         if self.info.halted || height != next {
             return SyncedValueOutcome::LocalTransientError;
         }
-        let Ok(block) = Block::from_canonical(bytes) else { return SyncedValueOutcome::PeerFault };
+        let Ok(block) = Block::from_canonical(bytes) else {
+            return SyncedValueOutcome::PeerFault;
+        };
         if ChainHeight::from(block.height) != height {
             return SyncedValueOutcome::PeerFault;
         }
         let candidate = Candidate::new(Arc::new(block));
-        let Some(block) = candidate.block.clone() else { return SyncedValueOutcome::PeerFault };
+        let Some(block) = candidate.block.clone() else {
+            return SyncedValueOutcome::PeerFault;
+        };
         self.proposals.enter(height);
         let validity = self.validity(&block, &candidate.id);
         self.proposals.insert(candidate.id, block);
@@ -350,9 +423,14 @@ impl<A: Application> Driver<A> {
             tracing::warn!(block.height = height.0, "decided again what is committed already");
             return Ok(());
         }
-        let block = self.proposals.get(&id).ok_or(EngineError::UnknownBlock { height, block: id })?;
-        let certificate = ExtendedCommitCertificate::from_commit_certificate_and_extensions(certificate, extensions);
-        let certificate = wire::encode_certificate(&certificate).map_err(|error| stopped(&error.to_string()))?;
+        let block = self
+            .proposals
+            .get(&id)
+            .ok_or(EngineError::UnknownBlock { height, block: id })?;
+        let certificate =
+            ExtendedCommitCertificate::from_commit_certificate_and_extensions(certificate, extensions);
+        let certificate =
+            wire::encode_certificate(&certificate).map_err(|error| stopped(&error.to_string()))?;
         // Disk work on a thread that may block: the engine's other parts go on meanwhile.
         let application = &mut self.application;
         let info = tokio::task::block_in_place(|| -> Result<Info, ApplicationError> {
@@ -374,7 +452,11 @@ impl<A: Application> Driver<A> {
         answer(reply, Next::Start(self.next_height(), self.params()));
     }
 
-    fn decided_values(&self, first: Height, last: Height) -> Result<Vec<RawDecidedValue<Context>>, EngineError> {
+    fn decided_values(
+        &self,
+        first: Height,
+        last: Height,
+    ) -> Result<Vec<RawDecidedValue<Context>>, EngineError> {
         let blocks = self.application.decided_blocks(first, last, MAX_SYNC_BYTES / 2)?;
         let mut values = Vec::with_capacity(blocks.len());
         for decided in blocks {
@@ -427,7 +509,11 @@ impl<A: Application> Driver<A> {
     }
 
     fn params(&self) -> HeightParams<Context> {
-        HeightParams::new(self.validators.clone(), self.options.timeouts(), Some(self.options.block_interval))
+        HeightParams::new(
+            self.validators.clone(),
+            self.options.timeouts(),
+            Some(self.options.block_interval),
+        )
     }
 }
 
@@ -437,7 +523,9 @@ fn answer<T>(reply: Reply<T>, value: T) {
 }
 
 fn stopped(reason: &str) -> EngineError {
-    EngineError::Stopped { reason: reason.to_owned() }
+    EngineError::Stopped {
+        reason: reason.to_owned(),
+    }
 }
 
 /// Counts connected peers for the operator, and notices a network that has died without a word.
@@ -450,7 +538,10 @@ async fn count_peers(peers: Peers, count: Arc<AtomicU32>, died: mpsc::Sender<()>
         match peers.connected().await {
             Some(connected) => {
                 silent = 0;
-                count.store(u32::try_from(connected.len()).unwrap_or(u32::MAX), Ordering::Relaxed);
+                count.store(
+                    u32::try_from(connected.len()).unwrap_or(u32::MAX),
+                    Ordering::Relaxed,
+                );
             }
             None => silent = silent.saturating_add(1),
         }

@@ -25,8 +25,8 @@ use std::time::Duration;
 use arc_malachitebft_app_channel::app::types::Keypair;
 use arc_malachitebft_app_channel::app::types::codec::Codec as _;
 use arc_malachitebft_app_channel::{
-    ConsensusContext, EngineBuilder, NetworkContext, NetworkIdentity, RequestContext, Signer as _, SyncContext,
-    WalContext,
+    ConsensusContext, EngineBuilder, EngineHandle, NetworkContext, NetworkIdentity, RequestContext,
+    Signer as _, SyncContext, WalContext,
 };
 use governance::{ChainId, PublicKey, SigningKey};
 
@@ -86,30 +86,60 @@ impl Engine for Malachite {
         let codec = WireCodec::default();
         let identity = self.identity(&signer, address, &codec).await?;
 
-        let (channels, engine) = EngineBuilder::new(GovernanceContext, configuration::EngineConfig::new(&self))
-            .with_default_wal(WalContext::new(self.wal.clone(), codec.clone()))
-            .with_default_network(NetworkContext::new(identity, codec.clone()))
-            .with_default_sync(SyncContext::new(codec.clone()))
-            .with_default_consensus(ConsensusContext::new_validator(
-                address,
-                Box::new(verifier.clone()),
-                Box::new(signer.clone()),
-            ))
-            .with_default_request(RequestContext::new(REQUEST_QUEUE))
-            .build()
-            .await
-            .map_err(|error| EngineError::Start { reason: format!("{error:#}") })?;
+        let (channels, engine) =
+            EngineBuilder::new(GovernanceContext, configuration::EngineConfig::new(&self))
+                .with_default_wal(WalContext::new(self.wal.clone(), codec.clone()))
+                .with_default_network(NetworkContext::new(identity, codec.clone()))
+                .with_default_sync(SyncContext::new(codec.clone()))
+                .with_default_consensus(ConsensusContext::new_validator(
+                    address,
+                    Box::new(verifier.clone()),
+                    Box::new(signer.clone()),
+                ))
+                .with_default_request(RequestContext::new(REQUEST_QUEUE))
+                .build()
+                .await
+                .map_err(|error| EngineError::Start {
+                    reason: format!("{error:#}"),
+                })?;
 
-        let driver = Driver::new(application, ports, channels, signer, verifier, codec, self.options);
+        let driver = Driver::new(
+            application,
+            ports,
+            channels,
+            signer,
+            verifier,
+            codec,
+            self.options,
+        );
         let outcome = driver.run(stop).await;
 
-        // Children first: a supervisor that stops kills them without letting them close anything.
-        engine.actor.stop_children_and_wait(None, Some(STOP_TIMEOUT)).await;
-        engine.actor.stop(None);
-        if tokio::time::timeout(STOP_TIMEOUT, engine.handle).await.is_err() {
-            tracing::warn!("the consensus engine does not stop in time; leaving it to the end of the process");
-        }
+        stop_engine(engine).await;
         outcome
+    }
+}
+
+/// Stops the engine's parts and waits until their sockets and files are closed.
+async fn stop_engine(engine: EngineHandle) {
+    // Each part by itself: their supervisor would kill the others when it sees the first one stop, and a part that is
+    // killed closes nothing.
+    let parts = engine.actor.get_children();
+    for part in &parts {
+        part.unlink(engine.actor.get_cell());
+        part.stop(None);
+    }
+    let stopped = async {
+        for part in &parts {
+            // Fails only when the time is up, which the timeout around it decides.
+            let _ = part.wait(None).await;
+        }
+        engine.actor.stop(None);
+        engine.handle.await
+    };
+    if tokio::time::timeout(STOP_TIMEOUT, stopped).await.is_err() {
+        tracing::warn!(
+            "the consensus engine does not stop in time; leaving the rest to the end of the process"
+        );
     }
 }
 
@@ -124,9 +154,19 @@ impl Malachite {
         let keypair = keypair(&self.network_key);
         let peer_id = keypair.public().to_peer_id().to_bytes();
         let PublicKey(public_key) = signer.public_key();
-        let start = |error: &dyn std::error::Error| EngineError::Start { reason: error.to_string() };
-        let proof = signer.sign_validator_proof(public_key.to_vec(), peer_id).await.map_err(|error| start(&error))?;
+        let start = |error: &dyn std::error::Error| EngineError::Start {
+            reason: error.to_string(),
+        };
+        let proof = signer
+            .sign_validator_proof(public_key.to_vec(), peer_id)
+            .await
+            .map_err(|error| start(&error))?;
         let proof = codec.encode(&proof).map_err(|error| start(&error))?;
-        Ok(NetworkIdentity::new_validator(self.moniker.clone(), keypair, address.to_string(), proof))
+        Ok(NetworkIdentity::new_validator(
+            self.moniker.clone(),
+            keypair,
+            address.to_string(),
+            proof,
+        ))
     }
 }

@@ -30,12 +30,21 @@ impl Peers {
         let dump = NetworkRequest::dump_state(&self.requests).await.ok()??;
         let key = |key: &Vec<u8>| <[u8; 32]>::try_from(key.as_slice()).ok().map(PublicKey);
         let peers = dump.peers.iter();
-        Some(peers.map(|(id, peer)| (id.to_base58(), peer.consensus_public_key.as_ref().and_then(key))).collect())
+        Some(
+            peers
+                .map(|(id, peer)| (id.to_base58(), peer.consensus_public_key.as_ref().and_then(key)))
+                .collect(),
+        )
     }
 
     /// Waits until more than two thirds of the power, this node's included, are connected, or until the time is up.
     /// A first proposal that is sent to nobody costs the whole network a propose timeout.
-    pub(crate) async fn wait_for_quorum(&self, validators: &Validators, own: PublicKey, timeout: Duration) -> bool {
+    pub(crate) async fn wait_for_quorum(
+        &self,
+        validators: &Validators,
+        own: PublicKey,
+        timeout: Duration,
+    ) -> bool {
         let deadline = Instant::now() + timeout;
         loop {
             if let Some(connected) = self.connected().await {

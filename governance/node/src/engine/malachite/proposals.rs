@@ -44,9 +44,15 @@ impl Proposals {
 
     /// The parts that have been waiting for `height`. Those of lower heights are forgotten.
     pub(crate) fn waiting_for(&mut self, height: ChainHeight) -> Vec<ProposedBlock> {
-        let later = self.ahead.split_off(&(ChainHeight(height.0.saturating_add(1)), 0));
+        let later = self
+            .ahead
+            .split_off(&(ChainHeight(height.0.saturating_add(1)), 0));
         let current = std::mem::replace(&mut self.ahead, later);
-        current.into_iter().filter(|((at, _), _)| *at == height).map(|(_, part)| part).collect()
+        current
+            .into_iter()
+            .filter(|((at, _), _)| *at == height)
+            .map(|(_, part)| part)
+            .collect()
     }
 
     /// Whether the part is new. A second copy would only fill the write-ahead log.

@@ -17,7 +17,11 @@ use super::context::{ChainHeight, Validator, Validators};
 /// # Panics
 /// When the set is empty, which the state machine rules out: genesis and every change keep at least one validator.
 pub(crate) fn select(set: &Validators, height: ChainHeight, round: Round) -> &Validator {
-    let mut remaining: Vec<&Validator> = set.as_slice().iter().filter(|validator| validator.power > 0).collect();
+    let mut remaining: Vec<&Validator> = set
+        .as_slice()
+        .iter()
+        .filter(|validator| validator.power > 0)
+        .collect();
     let turns = u64::from(round.as_u32().unwrap_or_default());
     let count = u64::try_from(remaining.len()).unwrap_or(u64::MAX).max(1);
     for turn in 0..turns % count {
@@ -25,12 +29,18 @@ pub(crate) fn select(set: &Validators, height: ChainHeight, round: Round) -> &Va
         remaining.remove(index);
     }
     let index = index_at(&remaining, height.0.wrapping_add(turns % count));
-    remaining.get(index).copied().expect("a validator set is never empty")
+    remaining
+        .get(index)
+        .copied()
+        .expect("a validator set is never empty")
 }
 
 /// The index of the validator whose slot the pointer shows after `steps`.
 fn index_at(validators: &[&Validator], steps: u64) -> usize {
-    let total: u128 = validators.iter().map(|validator| u128::from(validator.power)).sum();
+    let total: u128 = validators
+        .iter()
+        .map(|validator| u128::from(validator.power))
+        .sum();
     if total == 0 {
         return 0;
     }
@@ -74,20 +84,26 @@ mod tests {
     use super::*;
 
     fn set(powers: &[u64]) -> Validators {
-        let validators = powers.iter().zip(1u8..).map(|(power, number)| governance::Validator {
-            id: ValidatorId([number; 20]),
-            name: format!("validator-{number}"),
-            governance_key: PublicKey([number; 32]),
-            consensus_key: PublicKey([number.wrapping_add(100); 32]),
-            power: Power(*power),
-        });
+        let validators = powers
+            .iter()
+            .zip(1u8..)
+            .map(|(power, number)| governance::Validator {
+                id: ValidatorId([number; 20]),
+                name: format!("validator-{number}"),
+                governance_key: PublicKey([number; 32]),
+                consensus_key: PublicKey([number.wrapping_add(100); 32]),
+                power: Power(*power),
+            });
         Validators::new(&ValidatorSet::new(validators.collect()).unwrap())
     }
 
     fn turns(set: &Validators, heights: u64) -> BTreeMap<Address, Vec<u64>> {
         let mut turns: BTreeMap<Address, Vec<u64>> = BTreeMap::new();
         for height in 1..=heights {
-            turns.entry(select(set, ChainHeight(height), Round::new(0)).address).or_default().push(height);
+            turns
+                .entry(select(set, ChainHeight(height), Round::new(0)).address)
+                .or_default()
+                .push(height);
         }
         turns
     }
@@ -117,8 +133,9 @@ mod tests {
     fn every_validator_has_a_turn_within_a_height() {
         let set = set(&[u64::MAX / 2, 1, 3, 9, 20]);
         for height in [1, 2, 3, u64::MAX - 1, u64::MAX] {
-            let mut seen: Vec<Address> =
-                (0..5).map(|round| select(&set, ChainHeight(height), Round::new(round)).address).collect();
+            let mut seen: Vec<Address> = (0..5)
+                .map(|round| select(&set, ChainHeight(height), Round::new(round)).address)
+                .collect();
             seen.sort_unstable();
             seen.dedup();
             assert_eq!(seen.len(), 5);

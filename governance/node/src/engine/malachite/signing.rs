@@ -35,7 +35,10 @@ pub(crate) struct ConsensusVerifier {
 
 impl ConsensusSigner {
     pub(crate) fn new(key: SigningKey, chain_id: ChainId) -> Self {
-        Self { key: Arc::new(key), chain_id }
+        Self {
+            key: Arc::new(key),
+            chain_id,
+        }
     }
 
     pub(crate) fn public_key(&self) -> PublicKey {
@@ -66,7 +69,11 @@ impl ConsensusVerifier {
         signature: &Signature,
         key: &PublicKey,
     ) -> bool {
-        verify(&preimage(BLOCK_TAG, &self.chain_id, &(height, round, block)), signature, key)
+        verify(
+            &preimage(BLOCK_TAG, &self.chain_id, &(height, round, block)),
+            signature,
+            key,
+        )
     }
 }
 
@@ -78,7 +85,10 @@ impl Signer<GovernanceContext> for ConsensusSigner {
         Ok(SignedMessage::new(vote, signature))
     }
 
-    async fn sign_proposal(&self, proposal: Proposal) -> Result<SignedMessage<GovernanceContext, Proposal>, Error> {
+    async fn sign_proposal(
+        &self,
+        proposal: Proposal,
+    ) -> Result<SignedMessage<GovernanceContext, Proposal>, Error> {
         let wire = WireProposal::try_from(&proposal).map_err(Error::from_source)?;
         let signature = self.sign(&preimage(PROPOSAL_TAG, &self.chain_id, &wire));
         Ok(SignedMessage::new(proposal, signature))
@@ -156,6 +166,8 @@ fn preimage<T: Serialize>(tag: &[u8], chain_id: &ChainId, message: &T) -> Vec<u8
 }
 
 fn verify(bytes: &[u8], signature: &Signature, key: &PublicKey) -> bool {
-    VerifyingKey::from_bytes(&key.0)
-        .is_ok_and(|key| key.verify_strict(bytes, &ed25519_dalek::Signature::from_bytes(&signature.0)).is_ok())
+    VerifyingKey::from_bytes(&key.0).is_ok_and(|key| {
+        key.verify_strict(bytes, &ed25519_dalek::Signature::from_bytes(&signature.0))
+            .is_ok()
+    })
 }

@@ -6,19 +6,20 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_malachitebft_app_channel::app::consensus::LivenessMsg;
+use arc_malachitebft_app_channel::app::engine::util::streaming::Sequence;
 use arc_malachitebft_app_channel::app::streaming::{StreamContent, StreamId, StreamMessage};
 use arc_malachitebft_app_channel::app::types::codec::{Codec, HasEncodedLen};
 use arc_malachitebft_app_channel::app::types::core::{
     ExtendedCommitCertificate, ExtendedCommitSignature, NilOrVal, PolkaCertificate, PolkaSignature, Round,
-    RoundCertificate, RoundCertificateType, RoundSignature, SignedMessage, ValidatorProof, Validity, VoteType,
+    RoundCertificate, RoundCertificateType, RoundSignature, SignedMessage, ValidatorProof, Validity,
+    VoteType,
 };
 use arc_malachitebft_app_channel::app::types::sync::{RawDecidedValue, Request, Response, Status};
 use arc_malachitebft_app_channel::app::types::{PeerId, ProposedValue, SignedConsensusMsg};
-use arc_malachitebft_app_channel::app::engine::util::streaming::Sequence;
+use arc_malachitebft_sync::{ValueRequest, ValueResponse};
 use bytes::Bytes;
 use governance::encoding::{self, EncodingError};
 use governance::{Digest, MAX_TRANSACTION_BYTES, Signature, SignedTransaction};
-use arc_malachitebft_sync::{ValueRequest, ValueResponse};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -126,7 +127,13 @@ struct WireStream {
 
 #[derive(Serialize, Deserialize)]
 enum WirePart {
-    Block { round: u32, valid_round: Option<u32>, proposer: Address, block: Block, signature: Signature },
+    Block {
+        round: u32,
+        valid_round: Option<u32>,
+        proposer: Address,
+        block: Block,
+        signature: Signature,
+    },
     Transactions(Vec<SignedTransaction>),
 }
 
@@ -187,12 +194,16 @@ impl WireCodec {
 }
 
 /// The bytes under which a certificate is stored.
-pub(crate) fn encode_certificate(certificate: &ExtendedCommitCertificate<GovernanceContext>) -> Result<Vec<u8>, WireError> {
+pub(crate) fn encode_certificate(
+    certificate: &ExtendedCommitCertificate<GovernanceContext>,
+) -> Result<Vec<u8>, WireError> {
     Ok(encoding::to_canonical(&WireCommit::try_from(certificate)?))
 }
 
 /// The certificate in stored bytes.
-pub(crate) fn decode_certificate(bytes: &[u8]) -> Result<ExtendedCommitCertificate<GovernanceContext>, WireError> {
+pub(crate) fn decode_certificate(
+    bytes: &[u8],
+) -> Result<ExtendedCommitCertificate<GovernanceContext>, WireError> {
     Ok(encoding::from_canonical::<WireCommit>(bytes, MAX_CERTIFICATE_BYTES)?.into())
 }
 
@@ -220,7 +231,11 @@ const fn is_precommit(kind: VoteType) -> bool {
 }
 
 const fn vote_type(precommit: bool) -> VoteType {
-    if precommit { VoteType::Precommit } else { VoteType::Prevote }
+    if precommit {
+        VoteType::Precommit
+    } else {
+        VoteType::Prevote
+    }
 }
 
 fn to_option(value: &NilOrVal<Digest>) -> Option<Digest> {
@@ -279,7 +294,10 @@ impl From<WireProposal> for Proposal {
         Self {
             height: wire.height,
             round: Round::new(wire.round),
-            value: Candidate { id: wire.value, block: None },
+            value: Candidate {
+                id: wire.value,
+                block: None,
+            },
             pol_round: any_round(wire.pol_round),
             address: wire.address,
         }
@@ -294,7 +312,11 @@ impl TryFrom<&ExtendedCommitCertificate<GovernanceContext>> for WireCommit {
             height: certificate.height,
             round: some_round(certificate.round)?,
             value: certificate.value_id,
-            signatures: certificate.commit_signatures.iter().map(|one| (one.address, one.signature)).collect(),
+            signatures: certificate
+                .commit_signatures
+                .iter()
+                .map(|one| (one.address, one.signature))
+                .collect(),
         })
     }
 }
@@ -319,7 +341,11 @@ impl TryFrom<&PolkaCertificate<GovernanceContext>> for WirePolka {
             height: certificate.height,
             round: some_round(certificate.round)?,
             value: certificate.value_id,
-            signatures: certificate.polka_signatures.iter().map(|one| (one.address, one.signature)).collect(),
+            signatures: certificate
+                .polka_signatures
+                .iter()
+                .map(|one| (one.address, one.signature))
+                .collect(),
         })
     }
 }
@@ -361,12 +387,21 @@ impl TryFrom<&RoundCertificate<GovernanceContext>> for WireRoundCertificate {
 impl From<WireRoundCertificate> for RoundCertificate<GovernanceContext> {
     fn from(wire: WireRoundCertificate) -> Self {
         let signature = |one: WireRoundSignature| {
-            RoundSignature::new(vote_type(one.precommit), to_nil(one.value), one.address, one.signature)
+            RoundSignature::new(
+                vote_type(one.precommit),
+                to_nil(one.value),
+                one.address,
+                one.signature,
+            )
         };
         Self {
             height: wire.height,
             round: Round::new(wire.round),
-            cert_type: if wire.skip { RoundCertificateType::Skip } else { RoundCertificateType::Precommit },
+            cert_type: if wire.skip {
+                RoundCertificateType::Skip
+            } else {
+                RoundCertificateType::Precommit
+            },
             round_signatures: wire.signatures.into_iter().map(signature).collect(),
         }
     }
@@ -392,7 +427,13 @@ impl TryFrom<&Part> for WirePart {
 impl From<WirePart> for Part {
     fn from(wire: WirePart) -> Self {
         match wire {
-            WirePart::Block { round, valid_round, proposer, block, signature } => Self::Block(ProposedBlock {
+            WirePart::Block {
+                round,
+                valid_round,
+                proposer,
+                block,
+                signature,
+            } => Self::Block(ProposedBlock {
                 round: Round::new(round),
                 valid_round: any_round(valid_round),
                 proposer,
@@ -421,8 +462,14 @@ impl Codec<StreamMessage<Part>> for WireCodec {
 
     fn decode(&self, bytes: Bytes) -> Result<StreamMessage<Part>, WireError> {
         let wire: WireStream = decode(&bytes, MAX_PART_BYTES)?;
-        let content = wire.content.map_or(StreamContent::Fin, |part| StreamContent::Data(part.into()));
-        Ok(StreamMessage::new(StreamId::new(wire.stream.into()), wire.sequence, content))
+        let content = wire
+            .content
+            .map_or(StreamContent::Fin, |part| StreamContent::Data(part.into()));
+        Ok(StreamMessage::new(
+            StreamId::new(wire.stream.into()),
+            wire.sequence,
+            content,
+        ))
     }
 
     fn encode(&self, message: &StreamMessage<Part>) -> Result<Bytes, WireError> {
@@ -467,7 +514,9 @@ impl Codec<LivenessMsg<GovernanceContext>> for WireCodec {
 
     fn decode(&self, bytes: Bytes) -> Result<LivenessMsg<GovernanceContext>, WireError> {
         Ok(match decode(&bytes, MAX_CERTIFICATE_BYTES)? {
-            WireLiveness::Vote(vote, signature) => LivenessMsg::Vote(SignedMessage::new(vote.into(), signature)),
+            WireLiveness::Vote(vote, signature) => {
+                LivenessMsg::Vote(SignedMessage::new(vote.into(), signature))
+            }
             WireLiveness::Polka(certificate) => LivenessMsg::PolkaCertificate(certificate.into()),
             WireLiveness::Skip(certificate) => LivenessMsg::SkipRoundCertificate(certificate.into()),
         })
@@ -507,10 +556,16 @@ impl Codec<ProposedValue<GovernanceContext>> for WireCodec {
             round: Round::new(wire.round),
             valid_round: any_round(wire.valid_round),
             proposer: wire.proposer,
-            value: Candidate { id: wire.id, block: wire.block.map(Arc::new) },
+            value: Candidate {
+                id: wire.id,
+                block: wire.block.map(Arc::new),
+            },
             validity: Validity::from_bool(wire.valid),
         };
-        self.recovered.lock().unwrap_or_else(PoisonError::into_inner).push(value.clone());
+        self.recovered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(value.clone());
         Ok(value)
     }
 
@@ -558,7 +613,10 @@ impl Codec<Request<GovernanceContext>> for WireCodec {
 
     fn encode(&self, request: &Request<GovernanceContext>) -> Result<Bytes, WireError> {
         let Request::ValueRequest(request) = request;
-        Ok(encode(&WireRequest { first: *request.range.start(), last: *request.range.end() }))
+        Ok(encode(&WireRequest {
+            first: *request.range.start(),
+            last: *request.range.end(),
+        }))
     }
 }
 

@@ -1,0 +1,117 @@
+//! gRPC: `governance.v1`, health and reflection. Everything is answered from the handle; nothing here decides.
+
+mod events;
+mod queries;
+mod submit;
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures_util::Stream;
+use proto::pb::governance::v1 as pb;
+use proto::pb::governance::v1::governance_service_server::{GovernanceService, GovernanceServiceServer};
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::Server;
+use tonic::{Request, Response, Status};
+
+use crate::handle::NodeHandle;
+
+/// A request is a transaction at most; the largest is a fraction of this.
+const MAX_REQUEST_BYTES: usize = 256 * 1024;
+/// Requests of one connection that are worked on at a time.
+const MAX_CONCURRENT: usize = 64;
+/// A connection whose peer has gone away without a word is closed after a ping of this interval.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// Serves until the process ends.
+pub(crate) async fn serve(listener: TcpListener, node: NodeHandle, moniker: String) {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<GovernanceServiceServer<Rpc>>().await;
+    let reflection = match tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+    {
+        Ok(reflection) => reflection,
+        Err(error) => {
+            tracing::error!(%error, "gRPC reflection cannot be served");
+            return;
+        }
+    };
+    let service = GovernanceServiceServer::new(Rpc { node, moniker }).max_decoding_message_size(MAX_REQUEST_BYTES);
+    let served = Server::builder()
+        .concurrency_limit_per_connection(MAX_CONCURRENT)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .tcp_nodelay(true)
+        .add_service(health_service)
+        .add_service(reflection)
+        .add_service(service)
+        .serve_with_incoming(TcpListenerStream::new(listener))
+        .await;
+    if let Err(error) = served {
+        tracing::error!(%error, "gRPC ended");
+    }
+}
+
+struct Rpc {
+    node: NodeHandle,
+    moniker: String,
+}
+
+type BlockStream = Pin<Box<dyn Stream<Item = Result<pb::BlockEvents, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl GovernanceService for Rpc {
+    type StreamEventsStream = BlockStream;
+
+    async fn submit_transaction(
+        &self,
+        request: Request<pb::SubmitTransactionRequest>,
+    ) -> Result<Response<pb::SubmitTransactionResponse>, Status> {
+        submit::submit(&self.node, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn get_transaction(
+        &self,
+        request: Request<pb::GetTransactionRequest>,
+    ) -> Result<Response<pb::GetTransactionResponse>, Status> {
+        submit::transaction(&self.node, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_proposals(
+        &self,
+        request: Request<pb::ListProposalsRequest>,
+    ) -> Result<Response<pb::ListProposalsResponse>, Status> {
+        Ok(Response::new(queries::proposals(&self.node, request.into_inner())))
+    }
+
+    async fn get_proposal(
+        &self,
+        request: Request<pb::GetProposalRequest>,
+    ) -> Result<Response<pb::GetProposalResponse>, Status> {
+        queries::proposal(&self.node, request.into_inner()).map(Response::new)
+    }
+
+    async fn get_plan(&self, _: Request<pb::GetPlanRequest>) -> Result<Response<pb::GetPlanResponse>, Status> {
+        Ok(Response::new(queries::plan(&self.node)))
+    }
+
+    async fn list_validators(
+        &self,
+        _: Request<pb::ListValidatorsRequest>,
+    ) -> Result<Response<pb::ListValidatorsResponse>, Status> {
+        Ok(Response::new(queries::validators(&self.node)))
+    }
+
+    async fn get_status(&self, _: Request<pb::GetStatusRequest>) -> Result<Response<pb::GetStatusResponse>, Status> {
+        Ok(Response::new(queries::status(&self.node, &self.moniker)))
+    }
+
+    async fn stream_events(
+        &self,
+        request: Request<pb::StreamEventsRequest>,
+    ) -> Result<Response<BlockStream>, Status> {
+        events::stream(&self.node, request.into_inner()).map(Response::new)
+    }
+}

@@ -1,0 +1,243 @@
+//! A network of whole nodes in this process: real consensus over loopback TCP, real stores in temporary folders.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use governance::{
+    Action, Artifact, ChainId, Digest, Genesis, GenesisValidator, Height, Parameters, Power, PublicKey,
+    ReleaseVersion, SigningKey, Transaction, Upgrade, ValidatorId,
+};
+use governance_node::engine::EngineError;
+use governance_node::{
+    BlockRecord, ConsensusOptions, MempoolLimits, Node, NodeHandle, NodeOptions, PeerAddress, StartError,
+    peer_id,
+};
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// Long enough for a busy machine; nothing waits for it when all is well.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) const OLD: ReleaseVersion = ReleaseVersion::new(1, 0, 0);
+pub(crate) const NEW: ReleaseVersion = ReleaseVersion::new(1, 1, 0);
+
+/// Validators with power 1 each. Stopped nodes keep their folder and address.
+pub(crate) struct Network {
+    pub(crate) genesis: Genesis,
+    pub(crate) hosts: Vec<Host>,
+}
+
+pub(crate) struct Host {
+    number: u8,
+    folder: TempDir,
+    listen: SocketAddr,
+    peers: Vec<PeerAddress>,
+    running: Option<Running>,
+}
+
+struct Running {
+    handle: NodeHandle,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<Result<(), EngineError>>,
+}
+
+impl Network {
+    pub(crate) fn new(validators: u8) -> Self {
+        // `RUST_LOG=debug cargo test …` shows what the nodes do.
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_test_writer()
+            .try_init();
+        let genesis = Genesis {
+            chain_id: "node-test".parse().unwrap(),
+            initial_version: OLD,
+            parameters: Parameters {
+                min_lead_blocks: 4,
+                lock_in_blocks: 2,
+                threshold_numerator: 2,
+                threshold_denominator: 3,
+            },
+            validators: (0..validators)
+                .map(|number| GenesisValidator {
+                    name: format!("validator-{number}"),
+                    governance_key: PublicKey::from(&governance_key(number)),
+                    consensus_key: PublicKey::from(&consensus_key(number)),
+                    power: Power(1),
+                })
+                .collect(),
+        };
+        let address = unique_loopback();
+        let listens: Vec<SocketAddr> = (0..validators).map(|_| free_port(address)).collect();
+        let peer = |number: u8, listen: SocketAddr| PeerAddress {
+            peer_id: peer_id(&network_key(number)),
+            address: listen,
+        };
+        let everybody: Vec<PeerAddress> = (0..validators)
+            .zip(&listens)
+            .map(|(number, listen)| peer(number, *listen))
+            .collect();
+        let hosts = (0..validators)
+            .zip(listens)
+            .map(|(number, listen)| Host {
+                number,
+                folder: TempDir::new().unwrap(),
+                listen,
+                peers: everybody
+                    .iter()
+                    .filter(|peer| peer.address != listen)
+                    .cloned()
+                    .collect(),
+                running: None,
+            })
+            .collect();
+        Self { genesis, hosts }
+    }
+
+    pub(crate) fn start(&mut self, number: usize, release: ReleaseVersion) -> Result<NodeHandle, StartError> {
+        let host = &mut self.hosts[number];
+        assert!(host.running.is_none(), "host {number} is running");
+        let node = Node::open(NodeOptions {
+            moniker: format!("host-{number}"),
+            data: host.folder.path().to_owned(),
+            genesis: self.genesis.clone(),
+            release,
+            consensus_key: consensus_key(host.number),
+            network_key: network_key(host.number),
+            listen: host.listen,
+            peers: host.peers.clone(),
+            consensus: ConsensusOptions::default(),
+            mempool: MempoolLimits::default(),
+        })?;
+        let handle = node.handle();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let task = tokio::spawn(node.run(async {
+            let _ = stopped.await;
+        }));
+        host.running = Some(Running {
+            handle: handle.clone(),
+            stop,
+            task,
+        });
+        Ok(handle)
+    }
+
+    pub(crate) fn start_all(&mut self, release: &ReleaseVersion) {
+        for number in 0..self.hosts.len() {
+            self.start(number, release.clone()).unwrap();
+        }
+    }
+
+    pub(crate) async fn stop(&mut self, number: usize) {
+        let running = self.hosts[number].running.take().unwrap();
+        let _ = running.stop.send(());
+        running.task.await.unwrap().unwrap();
+    }
+
+    pub(crate) async fn stop_all(&mut self) {
+        for number in 0..self.hosts.len() {
+            if self.hosts[number].running.is_some() {
+                self.stop(number).await;
+            }
+        }
+    }
+
+    pub(crate) fn handle(&self, number: usize) -> &NodeHandle {
+        &self.hosts[number].running.as_ref().unwrap().handle
+    }
+
+    pub(crate) async fn wait_for_height(&self, number: usize, height: u64) {
+        let mut snapshots = self.handle(number).subscribe();
+        let reached = snapshots.wait_for(|snapshot| snapshot.height >= Height(height));
+        let outcome = tokio::time::timeout(PATIENCE, reached).await;
+        assert!(
+            outcome.is_ok(),
+            "host {number} is at {} and not at {height}",
+            self.handle(number).snapshot().height
+        );
+    }
+
+    /// Waits until every running node has the block, and checks that all have the same.
+    pub(crate) async fn wait_for_block(&self, height: u64) -> BlockRecord {
+        let mut records = Vec::new();
+        for number in 0..self.hosts.len() {
+            if self.hosts[number].running.is_some() {
+                self.wait_for_height(number, height).await;
+                records.push(self.handle(number).block(Height(height)).unwrap().unwrap());
+            }
+        }
+        for record in &records {
+            assert_eq!(
+                (record.block, record.state_root),
+                (records[0].block, records[0].state_root)
+            );
+        }
+        records.remove(0)
+    }
+
+    /// A signed transaction of a validator with its next sequence number, as `observer` knows it.
+    pub(crate) fn sign(
+        &self,
+        validator: u8,
+        observer: usize,
+        action: Action,
+    ) -> governance::SignedTransaction {
+        let snapshot = self.handle(observer).snapshot();
+        let key = governance_key(validator);
+        let transaction = Transaction {
+            chain_id: chain_id(),
+            sequence: snapshot
+                .state
+                .next_sequence(&ValidatorId::at_entry(&PublicKey::from(&key))),
+            last_valid_height: Height(snapshot.height.0 + 100),
+            action,
+        };
+        transaction.sign(&key)
+    }
+}
+
+pub(crate) fn chain_id() -> ChainId {
+    "node-test".parse().unwrap()
+}
+
+pub(crate) fn upgrade(height: u64) -> Upgrade {
+    Upgrade {
+        version: NEW,
+        height: Height(height),
+        artifacts: vec![Artifact {
+            platform: "linux/amd64".parse().unwrap(),
+            url: "https://example.org/governance".to_owned(),
+            size: 1,
+            sha256: Digest([1; 32]),
+        }],
+        description: String::new(),
+    }
+}
+
+pub(crate) fn governance_key(number: u8) -> SigningKey {
+    SigningKey::from_bytes(&[number + 1; 32])
+}
+
+fn consensus_key(number: u8) -> SigningKey {
+    SigningKey::from_bytes(&[number + 101; 32])
+}
+
+fn network_key(number: u8) -> SigningKey {
+    SigningKey::from_bytes(&[number + 201; 32])
+}
+
+/// Another loopback address for every network of this machine, so that no other test takes its ports.
+fn unique_loopback() -> Ipv4Addr {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let seed = std::process::id()
+        .wrapping_mul(64)
+        .wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+    let [_, one, two, three] = seed.to_be_bytes();
+    Ipv4Addr::new(127, one, two, three.clamp(2, 250))
+}
+
+fn free_port(address: Ipv4Addr) -> SocketAddr {
+    TcpListener::bind((address, 0)).unwrap().local_addr().unwrap()
+}
