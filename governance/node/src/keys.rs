@@ -18,7 +18,7 @@ struct KeyFile {
 
 /// Why a key cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum KeyError {
+pub(crate) enum KeyError {
     /// The file cannot be used.
     #[error(transparent)]
     File(#[from] HomeError),

@@ -1,14 +1,23 @@
 //! A governance chain node: consensus, store, mempool and interfaces around the `governance` state machine.
 //!
-//! [`node`] assembles one; [`handle`] is how interfaces see it while it runs.
+//! [`node`] assembles one; [`handle`] is how interfaces see it while it runs; [`cli`] is what a person types.
 
 mod app;
 pub mod chronicle;
+pub mod cli;
+pub mod config;
 pub mod engine;
+pub mod exit_code;
 pub mod handle;
+pub mod home;
+mod http;
+mod keys;
+mod logging;
 mod mempool;
 pub mod node;
+mod rpc;
 pub mod store;
+mod visor_link;
 
 pub use engine::malachite::{ConsensusOptions, PeerAddress, PeerAddressError, peer_id};
 pub use handle::{NodeHandle, Snapshot, SubmitError, TransactionStatus};
