@@ -132,8 +132,12 @@ impl Default for Config {
         Self {
             moniker: "node".to_owned(),
             p2p: P2p::default(),
-            rpc: Listen { listen: loopback(26657) },
-            http: Listen { listen: loopback(26658) },
+            rpc: Listen {
+                listen: loopback(26657),
+            },
+            http: Listen {
+                listen: loopback(26658),
+            },
             visor: VisorLink::default(),
             consensus: Consensus::default(),
             mempool: MempoolBounds::default(),
@@ -144,13 +148,18 @@ impl Default for Config {
 
 impl Default for P2p {
     fn default() -> Self {
-        Self { listen: loopback(26656), peers: Vec::new() }
+        Self {
+            listen: loopback(26656),
+            peers: Vec::new(),
+        }
     }
 }
 
 impl Default for VisorLink {
     fn default() -> Self {
-        Self { socket: "visor-link.sock".into() }
+        Self {
+            socket: "visor-link.sock".into(),
+        }
     }
 }
 
@@ -170,14 +179,27 @@ impl Default for Consensus {
 
 impl Default for MempoolBounds {
     fn default() -> Self {
-        let MempoolLimits { transactions, bytes, per_sender, remembered } = MempoolLimits::default();
-        Self { transactions, bytes, per_sender, remembered }
+        let MempoolLimits {
+            transactions,
+            bytes,
+            per_sender,
+            remembered,
+        } = MempoolLimits::default();
+        Self {
+            transactions,
+            bytes,
+            per_sender,
+            remembered,
+        }
     }
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Self { filter: "info".to_owned(), format: LogFormat::Text }
+        Self {
+            filter: "warn,governance_node=info".to_owned(),
+            format: LogFormat::Text,
+        }
     }
 }
 
@@ -241,9 +263,14 @@ impl Config {
     /// # Errors
     /// What is wrong, where, and what to do.
     pub fn read(path: &Path, home: &Path) -> Result<Self, ConfigError> {
-        let text = fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_path_buf(), source })?;
-        let mut config: Self = toml::from_str(&text)
-            .map_err(|source| ConfigError::Parse { path: path.to_path_buf(), source: Box::new(source) })?;
+        let text = fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_path_buf(),
+            source,
+        })?;
+        let mut config: Self = toml::from_str(&text).map_err(|source| ConfigError::Parse {
+            path: path.to_path_buf(),
+            source: Box::new(source),
+        })?;
         config.peers(path)?;
         let durations = [
             ("block_interval", config.consensus.block_interval),
@@ -252,12 +279,19 @@ impl Config {
             ("status_interval", config.consensus.status_interval),
         ];
         if let Some((key, _)) = durations.iter().find(|(_, duration)| duration.is_zero()) {
-            return Err(ConfigError::Zero { path: path.to_path_buf(), key });
+            return Err(ConfigError::Zero {
+                path: path.to_path_buf(),
+                key,
+            });
         }
         let socket = home.join(&config.visor.socket);
         let found = socket.as_os_str().len();
         if found > MAX_SOCKET_PATH {
-            return Err(ConfigError::SocketPath { path: path.to_path_buf(), socket, found });
+            return Err(ConfigError::SocketPath {
+                path: path.to_path_buf(),
+                socket,
+                found,
+            });
         }
         config.visor.socket = socket;
         Ok(config)
@@ -271,7 +305,12 @@ impl Config {
         self.p2p
             .peers
             .iter()
-            .map(|peer| peer.parse().map_err(|source| ConfigError::Peer { path: path.to_path_buf(), source }))
+            .map(|peer| {
+                peer.parse().map_err(|source| ConfigError::Peer {
+                    path: path.to_path_buf(),
+                    source,
+                })
+            })
             .collect()
     }
 }
@@ -335,7 +374,10 @@ mod tests {
         for (text, words) in [
             ("[p2p]\npeers = [\"nobody\"]", ["nobody", "PEERID@IP:PORT"]),
             ("[p2p]\nlisten = \"here\"", ["line 2", "socket address"]),
-            ("[consensus]\nblock_interval = \"0s\"", ["block_interval", "more than 0"]),
+            (
+                "[consensus]\nblock_interval = \"0s\"",
+                ["block_interval", "more than 0"],
+            ),
             ("[consensus]\nblock_interval = \"soon\"", ["line 2", "number"]),
         ] {
             let error = read(text).unwrap_err();
