@@ -107,6 +107,7 @@ impl Node {
             engine: Malachite {
                 moniker: options.moniker,
                 chain_id: options.genesis.chain_id,
+                release: shared.release.clone(),
                 consensus_key: options.consensus_key,
                 network_key: options.network_key,
                 listen: options.listen,

@@ -1,5 +1,10 @@
 //! Whole nodes, in one test binary.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test helper that fails ends its test, with the place in the backtrace"
+)]
+
 mod network;
 mod upgrade;
 

@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use governance::{
-    Action, Artifact, ChainId, Digest, Genesis, GenesisValidator, Height, Parameters, Power, PublicKey,
-    ReleaseVersion, SigningKey, Transaction, Upgrade, ValidatorId,
+    Action, Artifact, ChainId, Choice, Digest, Genesis, GenesisValidator, Height, Parameters, Power,
+    ProposalId, PublicKey, ReleaseVersion, SigningKey, Subject, Transaction, Upgrade, ValidatorId,
 };
 use governance_node::engine::EngineError;
 use governance_node::{
     BlockRecord, ConsensusOptions, MempoolLimits, Node, NodeHandle, NodeOptions, PeerAddress, StartError,
-    peer_id,
+    TransactionStatus, peer_id,
 };
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -175,6 +175,31 @@ impl Network {
             );
         }
         records.remove(0)
+    }
+
+    /// Proposes an upgrade a few blocks ahead and has validators 0, 1 and 2 approve it. Returns its id and H.
+    pub(crate) async fn approve_upgrade(&self) -> (ProposalId, u64) {
+        self.wait_for_height(0, 1).await;
+        let height = self.handle(0).snapshot().height.0 + 8;
+        let plan = upgrade(height);
+        let id = Subject::Upgrade(plan.clone()).id(&chain_id());
+        let vote = Action::Vote {
+            proposal: id,
+            choice: Choice::Approve,
+        };
+        for (validator, action) in [(0, Action::ProposeUpgrade(plan)), (1, vote.clone()), (2, vote)] {
+            let transaction = self
+                .handle(0)
+                .submit(self.sign(validator, 0, action))
+                .await
+                .unwrap();
+            let status = self.handle(0).transaction(transaction, PATIENCE).await.unwrap();
+            assert!(
+                matches!(status, TransactionStatus::Committed { rejection: None, .. }),
+                "{status:?}"
+            );
+        }
+        (id, height)
     }
 
     /// A signed transaction of a validator with its next sequence number, as `observer` knows it.

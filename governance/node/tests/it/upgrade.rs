@@ -129,6 +129,118 @@ async fn a_network_decides_halts_and_goes_on_with_the_next_version() {
     network.stop_all().await;
 }
 
+/// The headline number: from the last block of the old version to the first of the new one, when the hosts restart
+/// within 100 ms of each other, each after 50 ms without a node.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn hosts_that_restart_one_by_one_lose_no_round() {
+    let mut network = Network::new(4);
+    network.start_all(&OLD);
+    let (id, height) = network.approve_upgrade().await;
+    let last = network.wait_for_block(height).await;
+    for host in 0..4 {
+        network.stop(host).await;
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        network.start(host, NEW).unwrap();
+    }
+    let first = network.wait_for_block(height + 1).await;
+    let gap = first.committed_at_unix_ms - last.committed_at_unix_ms;
+    println!("network gap {gap} ms");
+    assert!(
+        network
+            .handle(0)
+            .snapshot()
+            .state
+            .proposal(&id)
+            .is_some_and(|proposal| proposal.phase == Phase::Executed)
+    );
+    network.stop_all().await;
+}
+
+/// A host that does not upgrade stays at H, serves what it has, disturbs nobody, and goes on when it upgrades later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_host_that_stays_behind_halts_safely_and_joins_later() {
+    let mut network = Network::new(4);
+    network.start_all(&OLD);
+    let (_, height) = network.approve_upgrade().await;
+    let last = network.wait_for_block(height).await;
+    for host in 0..3 {
+        network.stop(host).await;
+        network.start(host, NEW).unwrap();
+    }
+    network.wait_for_height(0, height + 6).await;
+    let behind = network.handle(3).snapshot();
+    assert_eq!(
+        (behind.height, behind.state_root),
+        (Height(height), last.state_root)
+    );
+    let first = network.handle(0).block(Height(height + 1)).unwrap().unwrap();
+    println!(
+        "network gap with one host left behind {} ms",
+        first.committed_at_unix_ms - last.committed_at_unix_ms
+    );
+
+    network.stop(3).await;
+    network.start(3, NEW).unwrap();
+    let now = network.handle(0).snapshot().height.0;
+    network.wait_for_block(now + 2).await;
+    network.stop_all().await;
+}
+
+/// A host that was away for the whole upgrade executes the old blocks with the old version and the new ones with the new.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_host_that_was_away_takes_both_versions_in_turn() {
+    let mut network = Network::new(4);
+    network.start_all(&OLD);
+    let (_, height) = network.approve_upgrade().await;
+    network.stop(3).await;
+    network.wait_for_block(height).await;
+    for host in 0..3 {
+        network.stop(host).await;
+        network.start(host, NEW).unwrap();
+    }
+    network.wait_for_height(0, height + 3).await;
+
+    network.start(3, OLD).unwrap();
+    network.wait_for_height(3, height).await;
+    assert!(network.handle(3).halt().is_some());
+    network.stop(3).await;
+    network.start(3, NEW).unwrap();
+    assert!(network.handle(3).halt().is_none());
+    let now = network.handle(0).snapshot().height.0;
+    network.wait_for_block(now + 2).await;
+    network.stop_all().await;
+}
+
+/// A transaction that nobody could hear when it was submitted is told again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_transaction_from_before_the_others_came_is_committed() {
+    let mut network = Network::new(4);
+    network.start(0, OLD).unwrap();
+    let proposal = network.sign(0, 0, Action::ProposeUpgrade(upgrade(1_000)));
+    let transaction = network.handle(0).submit(proposal).await.unwrap();
+    assert_eq!(
+        network
+            .handle(0)
+            .transaction(transaction, Duration::ZERO)
+            .await
+            .unwrap(),
+        TransactionStatus::Pending
+    );
+    for host in 1..4 {
+        network.start(host, OLD).unwrap();
+    }
+    let status = network
+        .handle(3)
+        .transaction(transaction, PATIENCE)
+        .await
+        .unwrap();
+    assert!(
+        matches!(status, TransactionStatus::Committed { rejection: None, .. }),
+        "{status:?}"
+    );
+    network.stop_all().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_node_that_was_down_catches_up() {
     let mut network = Network::new(4);

@@ -1,5 +1,6 @@
 //! The loop between the engine and the application: one message after the other.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,13 +15,13 @@ use arc_malachitebft_app_channel::app::types::core::{
 use arc_malachitebft_app_channel::app::types::sync::RawDecidedValue;
 use arc_malachitebft_app_channel::app::types::{LocallyProposedValue, ProposedValue};
 use arc_malachitebft_app_channel::{AppMsg, Channels, NetworkMsg, Reply};
-use governance::{Digest, Height, SignedTransaction};
+use governance::{Digest, Height, ReleaseVersion, SignedTransaction};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
 use super::configuration::ConsensusOptions;
 use super::context::{Address, Candidate, ChainHeight, GovernanceContext, Part, ProposedBlock, Validators};
-use super::peers::Peers;
+use super::peers::{Peer, Peers, Quorum};
 use super::proposals::Proposals;
 use super::proposer;
 use super::signing::{ConsensusSigner, ConsensusVerifier};
@@ -51,6 +52,7 @@ pub(crate) struct Driver<A> {
     signer: ConsensusSigner,
     verifier: ConsensusVerifier,
     address: Address,
+    release: ReleaseVersion,
     codec: WireCodec,
     options: ConsensusOptions,
     proposals: Proposals,
@@ -59,16 +61,18 @@ pub(crate) struct Driver<A> {
     halted: Option<Reply<Next<Context>>>,
 }
 
+/// What the driver is told about its node.
+pub(crate) struct Setup {
+    pub(crate) release: ReleaseVersion,
+    pub(crate) signer: ConsensusSigner,
+    pub(crate) verifier: ConsensusVerifier,
+    /// The one that the engine's parts use, not another: it hands over what the write-ahead log holds.
+    pub(crate) codec: WireCodec,
+    pub(crate) options: ConsensusOptions,
+}
+
 impl<A: Application> Driver<A> {
-    pub(crate) fn new(
-        application: A,
-        ports: Ports,
-        channels: Channels<Context>,
-        signer: ConsensusSigner,
-        verifier: ConsensusVerifier,
-        codec: WireCodec,
-        options: ConsensusOptions,
-    ) -> Self {
+    pub(crate) fn new(application: A, ports: Ports, channels: Channels<Context>, setup: Setup) -> Self {
         let info = application.info();
         let Channels {
             consensus,
@@ -77,6 +81,13 @@ impl<A: Application> Driver<A> {
             requests,
             net_requests,
         } = channels;
+        let Setup {
+            release,
+            signer,
+            verifier,
+            codec,
+            options,
+        } = setup;
         Self {
             validators: Validators::new(&info.validators),
             application,
@@ -88,6 +99,7 @@ impl<A: Application> Driver<A> {
             peer_count: ports.peers,
             gossip: ports.gossip,
             address: Address::of(&signer.public_key()),
+            release,
             signer,
             verifier,
             codec,
@@ -104,7 +116,7 @@ impl<A: Application> Driver<A> {
         let mut again = tokio::time::interval(GOSSIP_INTERVAL);
         again.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (died, mut network_died) = mpsc::channel::<()>(1);
-        let watch = tokio::spawn(count_peers(
+        let watch = tokio::spawn(watch_peers(
             self.peers.clone(),
             Arc::clone(&self.peer_count),
             died,
@@ -223,10 +235,14 @@ impl<A: Application> Driver<A> {
     fn start(&mut self, reply: Reply<(ChainHeight, HeightParams<Context>)>) {
         let next = self.next_height();
         let params = self.params();
-        let (peers, validators) = (self.peers.clone(), self.validators.clone());
-        let (own, timeout) = (self.signer.public_key(), self.options.connect_timeout);
+        let (peers, timeout) = (self.peers.clone(), self.options.connect_timeout);
+        let quorum = Quorum {
+            validators: self.validators.clone(),
+            own: self.signer.public_key(),
+            version: self.release.clone(),
+        };
         tokio::spawn(async move {
-            let connected = peers.wait_for_quorum(&validators, own, timeout).await;
+            let connected = peers.wait_for(&quorum, timeout).await;
             tracing::info!(
                 block.height = next.0,
                 consensus.quorum_connected = connected,
@@ -528,23 +544,31 @@ fn stopped(reason: &str) -> EngineError {
     }
 }
 
-/// Counts connected peers for the operator, and notices a network that has died without a word.
-async fn count_peers(peers: Peers, count: Arc<AtomicU32>, died: mpsc::Sender<()>) {
+/// Counts connected peers for the operator and tells who comes and goes. Notices a network that has died without a word.
+async fn watch_peers(peers: Peers, count: Arc<AtomicU32>, died: mpsc::Sender<()>) {
+    let mut known: BTreeMap<String, Peer> = BTreeMap::new();
     let mut silent = 0u32;
     let mut tick = tokio::time::interval(PEER_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while silent < NETWORK_SILENCE {
         tick.tick().await;
-        match peers.connected().await {
-            Some(connected) => {
-                silent = 0;
-                count.store(
-                    u32::try_from(connected.len()).unwrap_or(u32::MAX),
-                    Ordering::Relaxed,
-                );
-            }
-            None => silent = silent.saturating_add(1),
+        let Some(connected) = peers.connected().await else {
+            silent = silent.saturating_add(1);
+            continue;
+        };
+        silent = 0;
+        for (id, peer) in connected.iter().filter(|(id, _)| !known.contains_key(*id)) {
+            let version = peer.version.as_ref().map(ToString::to_string);
+            tracing::info!(peer.id = %id, peer.moniker = %peer.moniker, peer.version = version, "peer connected");
         }
+        for (id, peer) in known.iter().filter(|(id, _)| !connected.contains_key(*id)) {
+            tracing::info!(peer.id = %id, peer.moniker = %peer.moniker, "peer lost");
+        }
+        count.store(
+            u32::try_from(connected.len()).unwrap_or(u32::MAX),
+            Ordering::Relaxed,
+        );
+        known = connected;
     }
     // The receiver has gone only when the loop has ended.
     let _ = died.send(()).await;

@@ -28,13 +28,13 @@ use arc_malachitebft_app_channel::{
     ConsensusContext, EngineBuilder, EngineHandle, NetworkContext, NetworkIdentity, RequestContext,
     Signer as _, SyncContext, WalContext,
 };
-use governance::{ChainId, PublicKey, SigningKey};
+use governance::{ChainId, PublicKey, ReleaseVersion, SigningKey};
 
 pub use configuration::{ConsensusOptions, PeerAddress, PeerAddressError};
 
 use crate::engine::{Application, Engine, EngineError, Ports};
 use context::{Address, GovernanceContext};
-use driver::Driver;
+use driver::{Driver, Setup};
 use signing::{ConsensusSigner, ConsensusVerifier};
 use wire::WireCodec;
 
@@ -50,6 +50,8 @@ pub struct Malachite {
     pub moniker: String,
     /// The chain.
     pub chain_id: ChainId,
+    /// The version of this binary. Told to the peers, so that those who start a new version wait for each other.
+    pub release: ReleaseVersion,
     /// Signs votes and proposals.
     pub consensus_key: SigningKey,
     /// Authenticates connections.
@@ -103,15 +105,14 @@ impl Engine for Malachite {
                     reason: format!("{error:#}"),
                 })?;
 
-        let driver = Driver::new(
-            application,
-            ports,
-            channels,
+        let setup = Setup {
+            release: self.release,
             signer,
             verifier,
             codec,
-            self.options,
-        );
+            options: self.options,
+        };
+        let driver = Driver::new(application, ports, channels, setup);
         let outcome = driver.run(stop).await;
 
         stop_engine(engine).await;
@@ -151,6 +152,7 @@ impl Malachite {
         address: Address,
         codec: &WireCodec,
     ) -> Result<NetworkIdentity, EngineError> {
+        let name = peers::announce(&self.release, &self.moniker);
         let keypair = keypair(&self.network_key);
         let peer_id = keypair.public().to_peer_id().to_bytes();
         let PublicKey(public_key) = signer.public_key();
@@ -163,7 +165,7 @@ impl Malachite {
             .map_err(|error| start(&error))?;
         let proof = codec.encode(&proof).map_err(|error| start(&error))?;
         Ok(NetworkIdentity::new_validator(
-            self.moniker.clone(),
+            name,
             keypair,
             address.to_string(),
             proof,
