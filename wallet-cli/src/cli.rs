@@ -4,6 +4,7 @@ use std::env;
 use std::panic;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser};
 use governance::ChainId;
@@ -91,6 +92,14 @@ impl Context {
 
     pub(crate) async fn connect(&self) -> Result<Client, CommandError> {
         Ok(Client::connect(&self.node, self.chain_id.as_ref()).await?)
+    }
+
+    /// For the time to a height that a person reads.
+    pub(crate) async fn block_interval(&self, client: &mut Client) -> Option<Duration> {
+        if self.ui.is_silent() {
+            return None;
+        }
+        client.block_interval().await
     }
 }
 

@@ -5,19 +5,17 @@
 
 use std::time::Duration;
 
-use governance::{
-    ChainId, Halt, Height, Parameters, Proposal, ProposalId, ReleaseVersion, SignedTransaction,
-    TransactionId, Validator,
-};
+use governance::{ChainId, Height, Proposal, ProposalId, SignedTransaction, TransactionId, Validator};
 use proto::InvalidMessage;
 use proto::pb::governance::v1 as pb;
 use proto::pb::governance::v1::get_transaction_response::Outcome as PbOutcome;
 use proto::pb::governance::v1::governance_service_client::GovernanceServiceClient;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Status};
+use tonic::{Code, Request};
 
-/// A node on another continent answers in less; longer, a person thinks that the wallet hangs.
-const PATIENCE: Duration = Duration::from_secs(10);
+use crate::client_error::{ClientError, PATIENCE, failure, rejection_code};
+use crate::node_status::NodeStatus;
+
 /// One long poll: short enough for a proxy in between not to cut it.
 const LONG_POLL: Duration = Duration::from_secs(10);
 /// The most proposals with the most votes that a chain may have are far smaller.
@@ -26,63 +24,6 @@ const MAX_ANSWER_BYTES: usize = 64 << 20;
 const INTERVAL_BLOCKS: u64 = 20;
 /// The estimate is a courtesy: nobody waits for it.
 const INTERVAL_PATIENCE: Duration = Duration::from_secs(2);
-
-/// Why a question has no answer.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ClientError {
-    #[error("{url:?} is no address of a node: expected http://HOST:PORT")]
-    Url { url: String },
-    #[error("no node answers at {url}")]
-    Unreachable {
-        url: String,
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    #[error("the node at {url} does not answer within {} s", PATIENCE.as_secs())]
-    Silent { url: String },
-    #[error("what answers at {url} is no governance node: {message}")]
-    NotANode { url: String, message: String },
-    #[error("the node at {url} is on chain {found}, but --chain-id says {expected}")]
-    ForeignChain {
-        url: String,
-        expected: ChainId,
-        found: ChainId,
-    },
-    #[error("the node at {url} gives an answer that this wallet does not understand")]
-    Answer { url: String, source: InvalidMessage },
-    #[error("rejected ({code}): {message}")]
-    Rejected { code: String, message: String },
-    #[error("no proposal for {name:?}: {message}")]
-    NotFound { name: String, message: String },
-    #[error("asked for {asked:?}, the node at {url} answers with another proposal or a false id: {found}")]
-    Deceived {
-        url: String,
-        asked: String,
-        found: ProposalId,
-    },
-    #[error("the node at {url} has no room for more transactions: {message}")]
-    Busy { url: String, message: String },
-    #[error("the node at {url} refuses: {message}")]
-    Refused { url: String, message: String },
-}
-
-/// Where the chain and the node stand.
-#[derive(Clone, Debug)]
-pub(crate) struct NodeStatus {
-    pub(crate) chain_id: ChainId,
-    /// Of the node's binary.
-    pub(crate) version: ReleaseVersion,
-    pub(crate) height: Height,
-    pub(crate) state_root: String,
-    /// The version that must execute the next block.
-    pub(crate) next_block_version: ReleaseVersion,
-    pub(crate) halt: Option<Halt>,
-    pub(crate) next_upgrade: Option<(Height, ReleaseVersion)>,
-    pub(crate) parameters: Parameters,
-    pub(crate) peers: u32,
-    pub(crate) mempool_transactions: u32,
-    pub(crate) moniker: String,
-}
 
 /// What became of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -246,7 +187,8 @@ impl Client {
         }
     }
 
-    /// What became of a transaction; waits up to `wait` for it to be final, in one or several polls.
+    /// What became of a transaction; waits up to `wait` for it to be final, in one or several polls. A node that goes away
+    /// meanwhile, for example because its version changes, may come back.
     pub(crate) async fn outcome(
         &mut self,
         id: TransactionId,
@@ -259,10 +201,16 @@ impl Client {
             });
             let poll = left.min(LONG_POLL);
             let asked = tokio::time::Instant::now();
-            let outcome = self.poll_outcome(id, poll).await?;
-            let is_final = !matches!(outcome, Outcome::Unknown | Outcome::Pending);
+            let outcome = self.poll_outcome(id, poll).await;
+            let is_final = match &outcome {
+                Ok(outcome) => !matches!(outcome, Outcome::Unknown | Outcome::Pending),
+                Err(error) => !matches!(
+                    error,
+                    ClientError::Unreachable { .. } | ClientError::Silent { .. }
+                ),
+            };
             if is_final || left <= poll {
-                return Ok(outcome);
+                return outcome;
             }
             // A node that answers "not yet" at once must not be asked in a tight loop.
             let pause = Duration::from_millis(200).saturating_sub(asked.elapsed());
@@ -355,7 +303,15 @@ async fn status(
     let answer = service
         .get_status(patient(pb::GetStatusRequest {}, PATIENCE))
         .await
-        .map_err(|status| failure(url, status))?
+        .map_err(|status| {
+            let error = failure(url, status);
+            // What a server says that speaks HTTP/2, but not this protocol.
+            if let ClientError::Refused { url, message } = error {
+                ClientError::NotANode { url, message }
+            } else {
+                error
+            }
+        })?
         .into_inner();
     NodeStatus::try_from(answer).map_err(|message| ClientError::NotANode {
         url: url.to_owned(),
@@ -363,74 +319,11 @@ async fn status(
     })
 }
 
-impl TryFrom<pb::GetStatusResponse> for NodeStatus {
-    type Error = String;
-
-    fn try_from(answer: pb::GetStatusResponse) -> Result<Self, String> {
-        let version = |text: &str| text.parse().map_err(|error| format!("{error}"));
-        let next_upgrade = match answer.next_upgrade {
-            Some(next) => Some((Height(next.height), version(&next.version)?)),
-            None => None,
-        };
-        Ok(Self {
-            chain_id: answer.chain_id.parse().map_err(|error| format!("{error}"))?,
-            version: version(&answer.version)?,
-            height: Height(answer.height),
-            state_root: hex::encode(answer.state_root),
-            next_block_version: version(&answer.next_block_version)?,
-            halt: answer
-                .halt
-                .map(Halt::try_from)
-                .transpose()
-                .map_err(|error| error.to_string())?,
-            next_upgrade,
-            parameters: answer.parameters.ok_or("its status has no parameters")?.into(),
-            peers: answer.peers,
-            mempool_transactions: answer.mempool_transactions,
-            moniker: answer.moniker,
-        })
-    }
-}
-
 /// A request that fails on this side too when the time is up.
 fn patient<T>(message: T, patience: Duration) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(patience);
     request
-}
-
-fn rejection_code(status: &Status) -> Option<String> {
-    let code = status.metadata().get("rejection-code")?.to_str().ok()?;
-    Some(code.to_owned())
-}
-
-fn failure(url: &str, status: Status) -> ClientError {
-    let url = url.to_owned();
-    let message = status.message().to_owned();
-    if let Some(code) = rejection_code(&status) {
-        return ClientError::Rejected { code, message };
-    }
-    match status.code() {
-        Code::Unavailable => ClientError::Unreachable {
-            url,
-            source: status.into(),
-        },
-        Code::DeadlineExceeded | Code::Cancelled => ClientError::Silent { url },
-        Code::Unimplemented => ClientError::NotANode { url, message },
-        Code::ResourceExhausted => ClientError::Busy { url, message },
-        Code::Ok
-        | Code::Unknown
-        | Code::InvalidArgument
-        | Code::NotFound
-        | Code::AlreadyExists
-        | Code::PermissionDenied
-        | Code::FailedPrecondition
-        | Code::Aborted
-        | Code::OutOfRange
-        | Code::Internal
-        | Code::DataLoss
-        | Code::Unauthenticated => ClientError::Refused { url, message },
-    }
 }
 
 /// Whether `proposal` is what `name` names.

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use governance::Rejection;
 
 use crate::artifact::ArtifactError;
-use crate::client::ClientError;
+use crate::client_error::ClientError;
 use crate::document::{Document, ErrorContent, ErrorDocument};
 use crate::exit_code;
 use crate::keystore::KeystoreError;

@@ -4,7 +4,8 @@
 use governance::{Phase, Proposal, Subject, Tally, TransactionId, Validator};
 use serde::Serialize;
 
-use crate::client::{NodeStatus, Outcome};
+use crate::client::Outcome;
+use crate::node_status::NodeStatus;
 
 /// Puts the schema before the fields of a document.
 #[derive(Serialize)]

@@ -3,6 +3,7 @@
 mod artifact;
 mod cli;
 mod client;
+mod client_error;
 mod command;
 mod command_error;
 mod document;
@@ -11,6 +12,7 @@ mod exit_code;
 mod key_file;
 mod keystore;
 mod measure;
+mod node_status;
 mod sending;
 mod text;
 mod ui;

@@ -6,10 +6,11 @@ use clap::Args;
 use governance::{Action, Height, Rejection, Transaction, TransactionId, Validator};
 
 use crate::cli::Context;
-use crate::client::{Client, ClientError, Outcome, Submitted};
+use crate::client::{Client, Outcome, Submitted};
+use crate::client_error::ClientError;
 use crate::command_error::{CommandError, Kind};
 use crate::keystore::Key;
-use crate::text::printable;
+use crate::text::{self, printable};
 use crate::ui::Ui;
 
 /// How many transactions of this key may wait for a block before this one; more is somebody else's doing.
@@ -22,7 +23,7 @@ pub(crate) struct SendArgs {
     #[arg(long)]
     wait: bool,
     /// How long to wait with --wait
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = text::parse_duration)]
     wait_timeout: Duration,
     /// For how many blocks the transaction stays valid: later it can never enter a block
     #[arg(long, value_name = "BLOCKS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]

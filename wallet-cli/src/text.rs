@@ -114,6 +114,11 @@ fn duration(seconds: u64) -> String {
     }
 }
 
+/// A time on the command line.
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|_| "expected a time like 500ms, 90s or 2min".to_owned())
+}
+
 /// The name of a subject that need not be on the chain yet.
 pub(crate) fn subject_name(subject: &Subject) -> String {
     match subject {

@@ -23,6 +23,11 @@ impl Ui {
         self.json
     }
 
+    /// Whether what will be signed is shown to nobody: then nothing is asked for its sake alone.
+    pub(crate) const fn is_silent(&self) -> bool {
+        self.json && self.yes
+    }
+
     /// Something to know, on standard error. That nobody reads it is no reason to fail.
     pub(crate) fn status(&self, line: &str) {
         drop(writeln!(io::stderr(), "{line}"));
@@ -63,7 +68,7 @@ impl Ui {
     /// Shows what will be signed, and asks, unless `--yes` has answered already.
     pub(crate) fn confirm(&self, head: &str, lines: &[(&str, String)]) -> Result<(), CommandError> {
         self.can_confirm()?;
-        if !self.yes || !self.json {
+        if !self.is_silent() {
             self.status(head);
             for line in text::pairs(lines).lines() {
                 self.status(&format!("  {line}"));

@@ -26,7 +26,7 @@ pub(crate) async fn run(_: PlanArgs, context: &Context) -> Result<(), CommandErr
     }
     match plan {
         Some(plan) => {
-            let interval = client.block_interval().await;
+            let interval = context.block_interval(&mut client).await;
             context
                 .ui
                 .print(&text::pairs(&text::proposal(&plan, height, interval)))

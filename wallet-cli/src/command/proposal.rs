@@ -41,7 +41,7 @@ pub(crate) async fn run(args: ProposalArgs, context: &Context) -> Result<(), Com
             .get(&id)
             .map_or_else(|| format!("{id}"), |name| printable(name))
     };
-    let interval = client.block_interval().await;
+    let interval = context.block_interval(&mut client).await;
     let mut lines = text::proposal(&proposal, height, interval);
     lines.push((
         "proposer",

@@ -1,7 +1,6 @@
 //! `wallet propose`
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::Args;
 use governance::{
@@ -10,10 +9,11 @@ use governance::{
 
 use crate::artifact::{self, ArtifactArgument, ArtifactArguments, PublishedUrl, Source};
 use crate::cli::Context;
-use crate::client::{Client, NodeStatus};
+use crate::client::Client;
 use crate::command::sent::{self, About};
 use crate::command_error::{CommandError, Kind};
 use crate::measure;
+use crate::node_status::NodeStatus;
 use crate::sending::{self, Author, SendArgs};
 use crate::text;
 
@@ -27,7 +27,7 @@ pub(crate) struct ProposeArgs {
     #[arg(long, value_parser = version)]
     version: ReleaseVersion,
     /// The last block of the old version; the next one is executed by the new version
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..))]
     height: u64,
     /// What each platform runs: a file of this machine, or an address to download it from. May be given several times; a
     /// path is published as file:///absolute/path, which every host then looks up on its own disk
@@ -88,12 +88,18 @@ async fn confirm(
     client: &mut Client,
     context: &Context,
 ) -> Result<(), CommandError> {
-    let interval: Option<Duration> = client.block_interval().await;
+    let interval = context.block_interval(client).await;
     let mut lines = vec![
         ("propose", about.name.clone()),
         ("id", about.proposal_id.to_string()),
     ];
     lines.extend(text::subject(subject, client.status().height.0, interval));
+    if local_files(subject) {
+        lines.push((
+            "note",
+            "every host looks for a file:// address on its own disk".to_owned(),
+        ));
+    }
     for proposal in proposals.iter().filter(|proposal| proposal.name() == about.name) {
         lines.push((
             "note",
@@ -107,6 +113,16 @@ async fn confirm(
         lines.push(("note", format!("your approval of {name} moves to this proposal")));
     }
     context.ui.confirm(&author.introduction(client), &lines)
+}
+
+fn local_files(subject: &Subject) -> bool {
+    match subject {
+        Subject::Upgrade(upgrade) => upgrade
+            .artifacts
+            .iter()
+            .any(|artifact| artifact.url.starts_with("file://")),
+        Subject::Cancel { .. } => false,
+    }
 }
 
 /// GOV-02 and GOV-03 as the next block would judge them: refused here, nothing is downloaded, signed or sent.

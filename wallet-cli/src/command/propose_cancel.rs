@@ -30,7 +30,7 @@ pub(crate) async fn run(args: ProposeCancelArgs, context: &Context) -> Result<()
         name: text::subject_name(&subject),
         choice: None,
     };
-    let interval = client.block_interval().await;
+    let interval = context.block_interval(&mut client).await;
     let mut lines = vec![("propose", "to stop this upgrade".to_owned())];
     lines.extend(text::proposal(&target, client.status().height.0, interval));
     context.ui.confirm(&author.introduction(&client), &lines)?;

@@ -33,7 +33,7 @@ pub(crate) async fn run(_: StatusArgs, context: &Context) -> Result<(), CommandE
         ("height", height.to_string()),
         ("state root", status.state_root.clone()),
     ];
-    let interval = client.block_interval().await;
+    let interval = context.block_interval(&mut client).await;
     lines.push(match &status.next_upgrade {
         Some((at, version)) => (
             "upgrade",

@@ -20,7 +20,7 @@ pub(crate) struct TransactionArgs {
     #[arg(value_name = "ID")]
     id: TransactionId,
     /// Wait so long for the outcome to be final
-    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = text::parse_duration)]
     wait_timeout: Duration,
 }
 

@@ -46,7 +46,7 @@ pub(crate) async fn run(args: VoteArgs, context: &Context) -> Result<(), Command
     let choice = Choice::from(args.choice);
     let own_id = author.validator.id;
 
-    let interval = client.block_interval().await;
+    let interval = context.block_interval(&mut client).await;
     let mut lines = vec![("vote", choice.to_string())];
     lines.extend(text::proposal(&proposal, client.status().height.0, interval));
     if let Some(ballot) = proposal.ballots.get(&own_id) {

@@ -24,7 +24,7 @@ pub(crate) struct WithdrawArgs {
 pub(crate) async fn run(args: WithdrawArgs, context: &Context) -> Result<(), CommandError> {
     let (mut client, author) = sending::begin(context).await?;
     let proposal = client.proposal(&args.proposal).await?;
-    let interval = client.block_interval().await;
+    let interval = context.block_interval(&mut client).await;
     let own = match proposal.ballots.get(&author.validator.id) {
         Some(ballot) => format!("your vote: {}, since block {}", ballot.choice, ballot.height),
         None => "your vote, although none is in a block".to_owned(),
