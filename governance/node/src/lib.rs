@@ -1,6 +1,4 @@
-//! A governance chain node: consensus, store, mempool and interfaces around the `governance` state machine.
-//!
-//! [`node`] assembles one; [`handle`] is how interfaces see it while it runs; [`cli`] is what a person types.
+#![doc = include_str!("../README.md")]
 
 mod app;
 pub mod chronicle;

@@ -6,6 +6,7 @@
 )]
 
 mod network;
+mod program;
 mod upgrade;
 
 /// A file that no `mod` names would never run.
