@@ -20,6 +20,8 @@ use crate::node_status::NodeStatus;
 const LONG_POLL: Duration = Duration::from_secs(10);
 /// The most proposals with the most votes that a chain may have are far smaller.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
+/// As the chain's own look-up.
+const MIN_ID_DIGITS: usize = 8;
 /// Blocks over which the interval is averaged: enough to even out a slow proposer.
 const INTERVAL_BLOCKS: u64 = 20;
 /// The estimate is a courtesy: nobody waits for it.
@@ -326,12 +328,12 @@ fn patient<T>(message: T, patience: Duration) -> Request<T> {
     request
 }
 
-/// Whether `proposal` is what `name` names.
+/// Whether `proposal` is what `name` names. Fewer than eight digits name nothing: a node could choose among too many.
 fn is_meant(proposal: &Proposal, name: &str) -> bool {
     if name.contains('@') {
         let full = proposal.name();
         full == name || full.strip_prefix('v') == Some(name)
     } else {
-        proposal.id.to_string().starts_with(&name.to_ascii_lowercase())
+        name.len() >= MIN_ID_DIGITS && proposal.id.to_string().starts_with(&name.to_ascii_lowercase())
     }
 }

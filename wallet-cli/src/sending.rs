@@ -23,7 +23,7 @@ pub(crate) struct SendArgs {
     #[arg(long)]
     wait: bool,
     /// How long to wait with --wait
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = text::parse_duration)]
+    #[arg(long, value_name = "TIME", requires = "wait", default_value = "60s", value_parser = text::parse_duration)]
     wait_timeout: Duration,
     /// For how many blocks the transaction stays valid: later it can never enter a block
     #[arg(long, value_name = "BLOCKS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]

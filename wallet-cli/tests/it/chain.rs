@@ -3,25 +3,24 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use governance::{
-    Action, ChainId, Choice, Event, Genesis, GenesisValidator, Height, LookupError, Parameters, Power,
-    Proposal, ProposalId, PublicKey, Rejection, ReleaseVersion, SignedTransaction, SigningKey, State,
-    Transaction, TransactionId, VerifiedTransaction,
+    Action, Choice, Genesis, GenesisValidator, Height, Parameters, Power, Proposal, ProposalId, PublicKey,
+    Rejection, ReleaseVersion, SigningKey, State, Transaction, TransactionId, VerifiedTransaction,
 };
 use proto::pb::governance::v1 as pb;
 use proto::pb::governance::v1::get_transaction_response::Outcome;
-use proto::pb::governance::v1::governance_service_server::{GovernanceService, GovernanceServiceServer};
+use proto::pb::governance::v1::governance_service_server::GovernanceServiceServer;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::runtime::Runtime;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio_stream::Stream;
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::metadata::MetadataValue;
-use tonic::{Code, Request, Response, Status};
+
+use crate::node::Service;
 
 pub(crate) const CHAIN: &str = "wallet-test-1";
 /// Far above what any test takes when all is well.
@@ -29,8 +28,11 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 pub(crate) struct Chain {
     pub(crate) url: String,
+    address: SocketAddr,
     shared: Arc<Shared>,
-    tasks: Vec<JoinHandle<()>>,
+    /// Ends with all its connections when it is shut down.
+    server: Option<Runtime>,
+    blocks: Option<JoinHandle<()>>,
 }
 
 /// What the node says instead of the truth.
@@ -46,19 +48,19 @@ pub(crate) enum Lie {
     TerminalTricks,
 }
 
-struct Shared {
+pub(crate) struct Shared {
     inner: Mutex<Inner>,
     /// Rises with everything that happens.
-    changes: watch::Sender<u64>,
+    pub(crate) changes: watch::Sender<u64>,
 }
 
-struct Inner {
-    state: State,
-    pending: Vec<VerifiedTransaction>,
-    outcomes: BTreeMap<TransactionId, Outcome>,
-    lie: Lie,
+pub(crate) struct Inner {
+    pub(crate) state: State,
+    pub(crate) pending: Vec<VerifiedTransaction>,
+    pub(crate) outcomes: BTreeMap<TransactionId, Outcome>,
+    pub(crate) lie: Lie,
     /// Answers to `SubmitTransaction` that are a full pool.
-    full: bool,
+    pub(crate) full: bool,
 }
 
 impl Chain {
@@ -92,18 +94,15 @@ impl Chain {
             inner: Mutex::new(inner),
             changes: watch::Sender::new(0),
         });
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
-        let address: SocketAddr = listener.local_addr().expect("an address");
-        let service = GovernanceServiceServer::new(Service(shared.clone()));
-        let server = tonic::transport::Server::builder()
-            .add_service(service)
-            .serve_with_incoming(TcpListenerStream::new(listener));
-        let server = tokio::spawn(async move { server.await.expect("the server serves") });
-        let chain = Self {
-            url: format!("http://{address}"),
+        let address = own_address();
+        let mut chain = Self {
+            url: String::new(),
+            address,
             shared,
-            tasks: vec![server],
+            server: None,
+            blocks: None,
         };
+        chain.start_node().await;
         chain.advance(2);
         chain
     }
@@ -112,7 +111,7 @@ impl Chain {
     pub(crate) async fn running() -> Self {
         let mut chain = Self::paused().await;
         let shared = chain.shared.clone();
-        chain.tasks.push(tokio::spawn(async move {
+        chain.blocks = Some(tokio::spawn(async move {
             let mut ticks = tokio::time::interval(Duration::from_millis(10));
             loop {
                 ticks.tick().await;
@@ -120,6 +119,41 @@ impl Chain {
             }
         }));
         chain
+    }
+
+    /// The node at the address, which is the same each time.
+    pub(crate) async fn start_node(&mut self) {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let service = GovernanceServiceServer::new(Service(self.shared.clone()));
+        let address = self.address;
+        let (started, is_started) = oneshot::channel();
+        runtime.spawn(async move {
+            let listener = TcpListener::bind(address).await.expect("the port is free");
+            started
+                .send(listener.local_addr().expect("an address"))
+                .expect("the test waits");
+            let incoming = TcpListenerStream::new(listener);
+            let server = tonic::transport::Server::builder().add_service(service);
+            server
+                .serve_with_incoming(incoming)
+                .await
+                .expect("the server serves");
+        });
+        self.address = is_started.await.expect("the node starts");
+        self.url = format!("http://{}", self.address);
+        self.server = Some(runtime);
+    }
+
+    /// The node goes away in the middle of everything, as one that is killed. Nobody listens there afterwards.
+    pub(crate) async fn kill_node(&mut self) {
+        if let Some(server) = self.server.take() {
+            let end = tokio::task::spawn_blocking(move || server.shutdown_timeout(LIMIT));
+            end.await.expect("it ends");
+        }
     }
 
     pub(crate) fn advance(&self, blocks: u64) {
@@ -207,18 +241,21 @@ impl Chain {
 
 impl Drop for Chain {
     fn drop(&mut self) {
-        for task in &self.tasks {
-            task.abort();
+        if let Some(blocks) = &self.blocks {
+            blocks.abort();
+        }
+        if let Some(server) = self.server.take() {
+            server.shutdown_background();
         }
     }
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().expect("no test panics while it holds the lock")
     }
 
-    fn changed(&self) {
+    pub(crate) fn changed(&self) {
         self.changes.send_modify(|count| *count += 1);
     }
 
@@ -246,236 +283,14 @@ impl Shared {
     }
 }
 
+/// A loopback address that no other test of this machine uses, so that a node finds its port free again.
+fn own_address() -> SocketAddr {
+    static COUNT: AtomicU8 = AtomicU8::new(1);
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    let own = COUNT.fetch_add(1, Ordering::Relaxed);
+    SocketAddr::from(([127, high, low, own], 0))
+}
+
 pub(crate) fn public_key(seed: u8) -> PublicKey {
     (&SigningKey::from_bytes(&[seed; 32])).into()
-}
-
-struct Service(Arc<Shared>);
-
-fn refuse(rejection: &Rejection) -> Status {
-    let mut status = Status::new(Code::FailedPrecondition, rejection.to_string());
-    let code = MetadataValue::try_from(rejection.code()).expect("a code is ASCII");
-    status.metadata_mut().insert("rejection-code", code);
-    status
-}
-
-impl Service {
-    fn answer<T>(&self, answer: impl FnOnce(&mut Inner) -> Result<T, Status>) -> Result<Response<T>, Status> {
-        let answer = answer(&mut self.0.lock()).map(Response::new);
-        self.0.changed();
-        answer
-    }
-}
-
-#[tonic::async_trait]
-impl GovernanceService for Service {
-    async fn submit_transaction(
-        &self,
-        request: Request<pb::SubmitTransactionRequest>,
-    ) -> Result<Response<pb::SubmitTransactionResponse>, Status> {
-        self.answer(|inner| {
-            if inner.full {
-                return Err(Status::resource_exhausted("1000 transactions wait"));
-            }
-            let message = request
-                .into_inner()
-                .transaction
-                .ok_or_else(|| Status::invalid_argument("none"))?;
-            let signed = SignedTransaction::try_from(message)
-                .map_err(|error| Status::invalid_argument(error.to_string()))?;
-            let verified = signed
-                .verify(inner.state.chain_id())
-                .map_err(|error| refuse(&error))?;
-            if inner.pending.iter().any(|pending| pending.id() == verified.id()) {
-                return Err(Status::already_exists("it waits already"));
-            }
-            if let Some(halt) = inner.state.halt() {
-                return Err(refuse(&Rejection::Halted {
-                    height: halt.height,
-                    version: halt.version,
-                }));
-            }
-            let mut next = inner.state.clone();
-            let height = next.height().next().expect("a next height");
-            let version = next.version().clone();
-            next.begin_block(height, &version).expect("the block begins");
-            for pending in &inner.pending {
-                drop(next.apply(pending));
-            }
-            let _events: Vec<Event> = next.apply(&verified).map_err(|error| refuse(&error))?;
-            let transaction_id = verified.id().0.to_vec();
-            inner.pending.push(verified);
-            Ok(pb::SubmitTransactionResponse { transaction_id })
-        })
-    }
-
-    async fn get_transaction(
-        &self,
-        request: Request<pb::GetTransactionRequest>,
-    ) -> Result<Response<pb::GetTransactionResponse>, Status> {
-        let request = request.into_inner();
-        let id = TransactionId::try_from(request.transaction_id.as_slice())
-            .map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let mut changes = self.0.changes.subscribe();
-        let deadline = tokio::time::Instant::now() + Duration::from_millis(request.wait_milliseconds);
-        loop {
-            let outcome = {
-                let inner = self.0.lock();
-                let waits = inner.pending.iter().any(|pending| pending.id() == id);
-                inner.outcomes.get(&id).cloned().unwrap_or(if waits {
-                    Outcome::Pending(pb::TransactionPending {})
-                } else {
-                    Outcome::Unknown(pb::TransactionUnknown {})
-                })
-            };
-            let is_final = matches!(outcome, Outcome::Committed(_) | Outcome::Dropped(_));
-            if is_final
-                || tokio::time::timeout_at(deadline, changes.changed())
-                    .await
-                    .is_err()
-            {
-                return Ok(Response::new(pb::GetTransactionResponse {
-                    outcome: Some(outcome),
-                }));
-            }
-        }
-    }
-
-    async fn list_proposals(
-        &self,
-        request: Request<pb::ListProposalsRequest>,
-    ) -> Result<Response<pb::ListProposalsResponse>, Status> {
-        self.answer(|inner| {
-            let mut proposals: Vec<_> = inner.state.live_proposals().map(Into::into).collect();
-            if request.into_inner().include_ended {
-                proposals.extend(inner.state.ended_proposals().map(pb::Proposal::from));
-            }
-            Ok(pb::ListProposalsResponse {
-                height: inner.state.height().0,
-                proposals,
-            })
-        })
-    }
-
-    async fn get_proposal(
-        &self,
-        request: Request<pb::GetProposalRequest>,
-    ) -> Result<Response<pb::GetProposalResponse>, Status> {
-        self.answer(|inner| {
-            let Some(pb::get_proposal_request::Key::Name(name)) = request.into_inner().key else {
-                return Err(Status::invalid_argument("the wallet asks by name"));
-            };
-            let mut proposal = match inner.state.find_proposal(&name) {
-                Ok(proposal) => pb::Proposal::from(proposal),
-                Err(error @ LookupError::NotFound { .. }) => {
-                    return Err(Status::not_found(error.to_string()));
-                }
-                Err(error) => return Err(Status::invalid_argument(error.to_string())),
-            };
-            match inner.lie {
-                Lie::None | Lie::TerminalTricks => {}
-                Lie::OtherBinaries => {
-                    if let Some(pb::proposal::Subject::Upgrade(upgrade)) = &mut proposal.subject {
-                        upgrade.artifacts[0].sha256 = vec![0xee; 32];
-                    }
-                }
-                Lie::OtherProposal => {
-                    let asked = proposal.id.clone();
-                    let other = inner
-                        .state
-                        .live_proposals()
-                        .find(|other| other.id.0.to_vec() != asked);
-                    proposal = other.expect("a second proposal").into();
-                }
-            }
-            Ok(pb::GetProposalResponse {
-                height: inner.state.height().0,
-                proposal: Some(proposal),
-            })
-        })
-    }
-
-    async fn get_plan(
-        &self,
-        _: Request<pb::GetPlanRequest>,
-    ) -> Result<Response<pb::GetPlanResponse>, Status> {
-        self.answer(|inner| {
-            Ok(pb::GetPlanResponse {
-                height: inner.state.height().0,
-                plan: inner.state.plan().map(Into::into),
-            })
-        })
-    }
-
-    async fn list_validators(
-        &self,
-        _: Request<pb::ListValidatorsRequest>,
-    ) -> Result<Response<pb::ListValidatorsResponse>, Status> {
-        self.answer(|inner| {
-            let sequence = |validator: &governance::Validator| inner.state.next_sequence(&validator.id);
-            let validators = inner.state.validators().iter();
-            Ok(pb::ListValidatorsResponse {
-                height: inner.state.height().0,
-                validators: validators
-                    .map(|validator| (validator, sequence(validator)).into())
-                    .collect(),
-            })
-        })
-    }
-
-    async fn get_status(
-        &self,
-        _: Request<pb::GetStatusRequest>,
-    ) -> Result<Response<pb::GetStatusResponse>, Status> {
-        self.answer(|inner| {
-            let state = &inner.state;
-            let moniker = match inner.lie {
-                Lie::TerminalTricks => "\u{1b}[2Jhost".to_owned(),
-                Lie::None | Lie::OtherBinaries | Lie::OtherProposal => "host-0".to_owned(),
-            };
-            let chain_id: &ChainId = state.chain_id();
-            Ok(pb::GetStatusResponse {
-                chain_id: chain_id.to_string(),
-                version: state.version().to_string(),
-                height: state.height().0,
-                state_root: state.state_root().0.to_vec(),
-                next_block_version: state.next_block_version().to_string(),
-                halt: state.halt().as_ref().map(Into::into),
-                next_upgrade: state
-                    .plan()
-                    .and_then(Proposal::upgrade)
-                    .map(|upgrade| pb::NextUpgrade {
-                        height: upgrade.height.0,
-                        version: upgrade.version.to_string(),
-                    }),
-                parameters: Some(state.parameters().into()),
-                peers: 3,
-                mempool_transactions: u32::try_from(inner.pending.len()).expect("a few"),
-                moniker,
-            })
-        })
-    }
-
-    type StreamEventsStream = Pin<Box<dyn Stream<Item = Result<pb::BlockEvents, Status>> + Send>>;
-
-    /// The blocks so far, half a second apart; then silence.
-    async fn stream_events(
-        &self,
-        request: Request<pb::StreamEventsRequest>,
-    ) -> Result<Response<Self::StreamEventsStream>, Status> {
-        let last = self.0.lock().state.height().0;
-        let blocks = (request.into_inner().from_height..=last).map(|height| {
-            Ok(pb::BlockEvents {
-                height,
-                committed_at_unix_ms: height * 500,
-                ..pb::BlockEvents::default()
-            })
-        });
-        let blocks: Vec<_> = blocks.collect();
-        let blocks = tokio_stream::iter(blocks);
-        Ok(Response::new(Box::pin(tokio_stream::StreamExt::chain(
-            blocks,
-            tokio_stream::pending(),
-        ))))
-    }
 }

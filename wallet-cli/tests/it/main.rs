@@ -3,6 +3,7 @@
 mod artifacts;
 mod chain;
 mod confirming;
+mod node;
 mod offline;
 mod queries;
 mod refusals;

@@ -68,7 +68,7 @@ async fn a_person_reads_tables() {
     let status = wallet.run(&["status"]).await.ok();
     for expected in [
         CHAIN,
-        "host-0 at http://127.0.0.1:",
+        &format!("host-0 at {}", chain.url),
         "none approved",
         "propose 6 blocks ahead",
         "above 2/3",

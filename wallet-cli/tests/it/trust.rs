@@ -68,3 +68,13 @@ async fn a_pinned_chain_is_kept_to() {
     wallet.global.push(CHAIN.to_owned());
     wallet.run(&["status"]).await.ok();
 }
+
+#[tokio::test]
+async fn a_node_cannot_choose_what_too_few_digits_mean() {
+    let (chain, wallet) = chain_with_two_proposals().await;
+    chain.lie(Lie::OtherProposal);
+    for name in ["", "a", "0123456"] {
+        wallet.yes(&["vote", "approve", name]).await.fails(1, &["wallet"]);
+    }
+    assert_eq!(chain.pending(), 0);
+}

@@ -96,6 +96,39 @@ async fn a_transaction_that_leaves_the_pool_is_a_failure_with_the_rules_code() {
 }
 
 #[tokio::test]
+async fn it_waits_for_a_node_that_restarts() {
+    let (mut chain, _) = chain_with_a_proposal().await;
+    let voter = Wallet::with_key(&chain.url, 2).await;
+    let voting = tokio::spawn(async move { voter.json(&["vote", "approve", "v1.1.0@100", "--wait"]).await });
+    chain.until("the vote", |chain| chain.pending() == 1).await;
+    chain.kill_node().await;
+    chain.advance(1);
+    assert!(!voting.is_finished());
+    chain.start_node().await;
+    let voted = voting.await.expect("it runs").object();
+    assert_eq!(voted["committed_height"], chain.height());
+}
+
+#[tokio::test]
+async fn a_node_that_stays_away_is_exit_4_and_the_transaction_is_named() {
+    let (mut chain, wallet) = chain_with_a_proposal().await;
+    let voting = tokio::spawn(async move {
+        wallet
+            .yes(&["vote", "reject", "v1.1.0@100", "--wait", "--wait-timeout", "1s"])
+            .await
+    });
+    chain.until("the vote", |chain| chain.pending() == 1).await;
+    chain.kill_node().await;
+    voting.await.expect("it runs").fails(
+        4,
+        &[
+            "no node answers",
+            "the transaction was sent; `wallet transaction ",
+        ],
+    );
+}
+
+#[tokio::test]
 async fn the_fate_of_a_transaction_can_be_asked_for_later() {
     let (chain, wallet) = chain_with_a_proposal().await;
     let run = wallet.yes(&["vote", "reject", "v1.1.0@100"]).await;
