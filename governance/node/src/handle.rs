@@ -197,7 +197,12 @@ impl NodeHandle {
     /// The halt of this binary: H is committed, and this version executes nothing more. Absent in the binary of the new
     /// version, whose turn it is.
     pub fn halt(&self) -> Option<Halt> {
-        self.snapshot()
+        self.halt_at(&self.snapshot())
+    }
+
+    /// The same at an earlier snapshot.
+    pub fn halt_at(&self, snapshot: &Snapshot) -> Option<Halt> {
+        snapshot
             .state
             .halt()
             .filter(|halt| halt.version != self.shared.release)

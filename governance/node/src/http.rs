@@ -31,7 +31,7 @@ async fn status(Shared((node, moniker)): Shared<(NodeHandle, String)>) -> Json<V
         "version": node.release().to_string(),
         "height": snapshot.height.0,
         "state_root": snapshot.state_root.to_string(),
-        "halted": state.halt().is_some(),
+        "halted": node.halt_at(&snapshot).is_some(),
         "next_upgrade": upgrade.map(|upgrade| json!({
             "activation_point": upgrade.height.0,
             "protocol_version": upgrade.version.to_string(),

@@ -48,16 +48,23 @@ pub(crate) enum LinkError {
 
 /// Binds the socket with mode 0600; one that a killed node left behind is replaced.
 pub(crate) async fn bind(path: &Path) -> Result<UnixListener, LinkError> {
-    let failed = |source| LinkError::Io { path: path.to_path_buf(), source };
+    let failed = |source| LinkError::Io {
+        path: path.to_path_buf(),
+        source,
+    };
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(failed(error)),
         Ok(metadata) => {
             if !std::os::unix::fs::FileTypeExt::is_socket(&metadata.file_type()) {
-                return Err(LinkError::NoSocket { path: path.to_path_buf() });
+                return Err(LinkError::NoSocket {
+                    path: path.to_path_buf(),
+                });
             }
             if UnixStream::connect(path).await.is_ok() {
-                return Err(LinkError::InUse { path: path.to_path_buf() });
+                return Err(LinkError::InUse {
+                    path: path.to_path_buf(),
+                });
             }
             fs::remove_file(path).map_err(failed)?;
         }
@@ -70,7 +77,10 @@ pub(crate) async fn bind(path: &Path) -> Result<UnixListener, LinkError> {
 /// Serves until the process ends.
 pub(crate) async fn serve(listener: UnixListener, node: NodeHandle) {
     let service = NodeServiceServer::new(Link { node });
-    let served = Server::builder().add_service(service).serve_with_incoming(UnixListenerStream::new(listener)).await;
+    let served = Server::builder()
+        .add_service(service)
+        .serve_with_incoming(UnixListenerStream::new(listener))
+        .await;
     if let Err(error) = served {
         tracing::error!(%error, "the link to visor ended");
     }
@@ -92,7 +102,8 @@ impl NodeService for Link {
 
     async fn watch_reports(&self, _: Request<pb::WatchReportsRequest>) -> Result<Response<Reports>, Status> {
         let node = self.node.clone();
-        let reports = WatchStream::new(self.node.subscribe()).map(move |snapshot| Ok(report(&node, &snapshot)));
+        let reports =
+            WatchStream::new(self.node.subscribe()).map(move |snapshot| Ok(report(&node, &snapshot)));
         Ok(Response::new(Box::pin(reports)))
     }
 }
@@ -104,7 +115,7 @@ fn report(node: &NodeHandle, snapshot: &Snapshot) -> pb::NodeReport {
         version: node.release().to_string(),
         height: snapshot.height.0,
         upgrades: upgrades(state),
-        halt: state.halt().as_ref().map(pb_governance::Halt::from),
+        halt: node.halt_at(snapshot).as_ref().map(pb_governance::Halt::from),
         pid: std::process::id(),
     }
 }
@@ -112,6 +123,12 @@ fn report(node: &NodeHandle, snapshot: &Snapshot) -> pb::NodeReport {
 fn upgrades(state: &State) -> Vec<pb::AnnouncedUpgrade> {
     state
         .live_proposals()
-        .filter_map(|proposal| Some(pb::AnnouncedUpgrade::from((&proposal.id, proposal.upgrade()?, proposal.phase))))
+        .filter_map(|proposal| {
+            Some(pb::AnnouncedUpgrade::from((
+                &proposal.id,
+                proposal.upgrade()?,
+                proposal.phase,
+            )))
+        })
         .collect()
 }

@@ -21,7 +21,10 @@ pub(super) fn proposals(node: &NodeHandle, request: pb::ListProposalsRequest) ->
     }
 }
 
-pub(super) fn proposal(node: &NodeHandle, request: pb::GetProposalRequest) -> Result<pb::GetProposalResponse, Status> {
+pub(super) fn proposal(
+    node: &NodeHandle,
+    request: pb::GetProposalRequest,
+) -> Result<pb::GetProposalResponse, Status> {
     let snapshot = node.snapshot();
     let proposal = match request.key {
         Some(Key::Id(bytes)) => by_id(&snapshot.state, &bytes)?,
@@ -33,21 +36,33 @@ pub(super) fn proposal(node: &NodeHandle, request: pb::GetProposalRequest) -> Re
                 LookupError::Malformed { .. } => Status::invalid_argument(text),
             }
         })?,
-        None => return Err(Status::invalid_argument("key: expected an id or a name, found neither")),
+        None => {
+            return Err(Status::invalid_argument(
+                "key: expected an id or a name, found neither",
+            ));
+        }
     };
-    Ok(pb::GetProposalResponse { height: snapshot.height.0, proposal: Some(proposal.into()) })
+    Ok(pb::GetProposalResponse {
+        height: snapshot.height.0,
+        proposal: Some(proposal.into()),
+    })
 }
 
 fn by_id<'a>(state: &'a State, bytes: &[u8]) -> Result<&'a Proposal, Status> {
     let id = <[u8; 32]>::try_from(bytes)
         .map(ProposalId)
         .map_err(|_| Status::invalid_argument(format!("id: expected 32 bytes, found {}", bytes.len())))?;
-    state.proposal(&id).ok_or_else(|| Status::not_found(format!("there is no proposal {id}, live or recently ended")))
+    state
+        .proposal(&id)
+        .ok_or_else(|| Status::not_found(format!("there is no proposal {id}, live or recently ended")))
 }
 
 pub(super) fn plan(node: &NodeHandle) -> pb::GetPlanResponse {
     let snapshot = node.snapshot();
-    pb::GetPlanResponse { height: snapshot.height.0, plan: snapshot.state.plan().map(pb::Proposal::from) }
+    pb::GetPlanResponse {
+        height: snapshot.height.0,
+        plan: snapshot.state.plan().map(pb::Proposal::from),
+    }
 }
 
 pub(super) fn validators(node: &NodeHandle) -> pb::ListValidatorsResponse {
@@ -72,11 +87,14 @@ pub(super) fn status(node: &NodeHandle, moniker: &str) -> pb::GetStatusResponse 
         height: snapshot.height.0,
         state_root: snapshot.state_root.0.to_vec(),
         next_block_version: state.next_block_version().to_string(),
-        halt: state.halt().as_ref().map(pb::Halt::from),
-        next_upgrade: state.plan().and_then(|proposal| proposal.upgrade()).map(|upgrade| pb::NextUpgrade {
-            height: upgrade.height.0,
-            version: upgrade.version.to_string(),
-        }),
+        halt: node.halt_at(&snapshot).as_ref().map(pb::Halt::from),
+        next_upgrade: state
+            .plan()
+            .and_then(|proposal| proposal.upgrade())
+            .map(|upgrade| pb::NextUpgrade {
+                height: upgrade.height.0,
+                version: upgrade.version.to_string(),
+            }),
         parameters: Some(state.parameters().into()),
         peers: node.peers(),
         mempool_transactions: u32::try_from(node.mempool_len()).unwrap_or(u32::MAX),

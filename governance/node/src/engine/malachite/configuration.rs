@@ -33,14 +33,14 @@ pub struct ConsensusOptions {
 }
 
 impl Default for ConsensusOptions {
-    /// A round on a LAN takes some ten milliseconds; the timeouts leave room for a busy machine and for a WAN, and are
-    /// short enough that a silent proposer costs no more than two block intervals.
+    /// A round on a LAN takes some ten milliseconds, on a WAN half a second; the timeouts leave room for a busy machine,
+    /// and are short enough that a silent proposer costs about two block intervals: propose and vote timeout together.
     fn default() -> Self {
         Self {
             block_interval: Duration::from_millis(500),
-            propose_timeout: Duration::from_millis(1_000),
-            vote_timeout: Duration::from_millis(500),
-            timeout_delta: Duration::from_millis(250),
+            propose_timeout: Duration::from_millis(700),
+            vote_timeout: Duration::from_millis(200),
+            timeout_delta: Duration::from_millis(200),
             connect_timeout: Duration::from_millis(1_000),
             status_interval: Duration::from_millis(1_000),
         }
@@ -56,13 +56,14 @@ impl ConsensusOptions {
             prevote_delta: self.timeout_delta,
             precommit: self.vote_timeout,
             precommit_delta: self.timeout_delta,
-            // Votes that a node sent before its peers were connected are sent again after this time.
-            rebroadcast: self.vote_timeout,
+            rebroadcast: REBROADCAST,
             max_timeout: MAX_TIMEOUT,
         }
     }
 }
 
+/// Votes that a node sent before its peers were connected are sent again after this time.
+const REBROADCAST: Duration = Duration::from_millis(500);
 /// Later rounds wait no longer than this: a network that comes back must not sleep through it.
 const MAX_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections accepted from one address: room for a whole network on one machine, each node connected twice.

@@ -5,10 +5,11 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use arc_malachitebft_app_channel::app::types::core as malachite;
-use governance::{Digest, Height, PublicKey, Signature, SigningKey};
+use governance::{Digest, Height, PublicKey, Signature, SigningKey, ValidatorId};
 use malachite::{NilOrVal, Round, SignedExtension, VoteType};
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +43,21 @@ impl fmt::Display for Address {
 impl fmt::Debug for Address {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, formatter)
+    }
+}
+
+/// A text that is no address.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected 40 hexadecimal digits")]
+pub(crate) struct AddressError;
+
+impl FromStr for Address {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        // The same length and the same digits as a validator id, which is another hash.
+        let ValidatorId(bytes) = text.parse().map_err(|_| AddressError)?;
+        Ok(Self(bytes))
     }
 }
 

@@ -238,7 +238,7 @@ impl<A: Application> Driver<A> {
         let (peers, timeout) = (self.peers.clone(), self.options.connect_timeout);
         let quorum = Quorum {
             validators: self.validators.clone(),
-            own: self.signer.public_key(),
+            own: self.address,
             version: self.release.clone(),
         };
         tokio::spawn(async move {

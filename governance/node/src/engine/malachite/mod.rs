@@ -152,7 +152,7 @@ impl Malachite {
         address: Address,
         codec: &WireCodec,
     ) -> Result<NetworkIdentity, EngineError> {
-        let name = peers::announce(&self.release, &self.moniker);
+        let name = peers::announce(&self.release, address, &self.moniker);
         let keypair = keypair(&self.network_key);
         let peer_id = keypair.public().to_peer_id().to_bytes();
         let PublicKey(public_key) = signer.public_key();

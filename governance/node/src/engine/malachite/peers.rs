@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use arc_malachitebft_app_channel::NetworkRequest;
-use governance::{PublicKey, ReleaseVersion};
+use governance::ReleaseVersion;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::context::{Validator, Validators};
+use super::context::{Address, Validator, Validators};
 
 /// How often the network is asked while a node waits for its peers.
 const POLL: Duration = Duration::from_millis(10);
@@ -26,27 +26,43 @@ pub(crate) struct Peer {
     pub(crate) moniker: String,
     /// The version that it says it runs; nothing is decided from it but how long to wait.
     pub(crate) version: Option<ReleaseVersion>,
-    /// The consensus key that it has proved to hold.
-    pub(crate) key: Option<PublicKey>,
+    /// The validator that it says it is; likewise.
+    pub(crate) address: Option<Address>,
 }
 
 /// Who must be connected before consensus starts.
 #[derive(Clone, Debug)]
 pub(crate) struct Quorum {
     pub(crate) validators: Validators,
-    /// This node's key; it counts itself.
-    pub(crate) own: PublicKey,
+    /// This node; it counts itself.
+    pub(crate) own: Address,
     /// Only nodes of this version count: those of the old one, halted beside us, decide nothing any more.
     pub(crate) version: ReleaseVersion,
 }
 
-/// The name under which a node shows itself to its peers: version and moniker, in the alphabet that the network keeps.
-pub(crate) fn announce(version: &ReleaseVersion, moniker: &str) -> String {
-    format!("{version}{VERSION_END}{moniker}")
+/// The name under which a node shows itself to its peers: version, validator address and moniker, in the alphabet that
+/// the network keeps.
+///
+/// The engine's own proof of who is a validator comes later, and not at all to a node that has just begun to listen.
+pub(crate) fn announce(version: &ReleaseVersion, address: Address, moniker: &str) -> String {
+    format!("{version}{SEPARATOR}{address}{SEPARATOR}{moniker}")
 }
 
-/// Ends the version in an announced name; no version contains it.
-const VERSION_END: char = '_';
+/// Stands in no version and in no address.
+const SEPARATOR: char = '_';
+
+impl Peer {
+    fn parse(name: &str) -> Self {
+        let mut fields = name.splitn(3, SEPARATOR);
+        let version = fields.next().and_then(|version| version.parse().ok());
+        let address = fields.next().and_then(|address| address.parse().ok());
+        Self {
+            moniker: fields.next().unwrap_or(name).to_owned(),
+            version,
+            address,
+        }
+    }
+}
 
 impl Peers {
     pub(crate) const fn new(requests: mpsc::Sender<NetworkRequest>) -> Self {
@@ -58,25 +74,10 @@ impl Peers {
         let (reply, answer) = oneshot::channel();
         self.requests.send(NetworkRequest::DumpState(reply)).await.ok()?;
         let dump = answer.await.ok()??;
-        let peer = |name: &str, key: Option<&Vec<u8>>| {
-            let (version, moniker) = name.split_once(VERSION_END).unwrap_or(("", name));
-            Peer {
-                moniker: moniker.to_owned(),
-                version: version.parse().ok(),
-                key: key
-                    .and_then(|key| <[u8; 32]>::try_from(key.as_slice()).ok())
-                    .map(PublicKey),
-            }
-        };
         let peers = dump.peers.iter();
         Some(
             peers
-                .map(|(id, info)| {
-                    (
-                        id.to_base58(),
-                        peer(&info.moniker, info.consensus_public_key.as_ref()),
-                    )
-                })
+                .map(|(id, info)| (id.to_base58(), Peer::parse(&info.moniker)))
                 .collect(),
         )
     }
@@ -84,29 +85,34 @@ impl Peers {
     /// Waits until more than two thirds of the power are connected and run this version, or until the time is up.
     /// A first proposal that is sent to nobody costs the whole network a propose timeout.
     pub(crate) async fn wait_for(&self, quorum: &Quorum, timeout: Duration) -> bool {
+        if quorum.is_reached(std::iter::empty()) {
+            return true;
+        }
         let deadline = Instant::now() + timeout;
-        loop {
-            if let Some(connected) = self.connected().await
-                && quorum.is_reached(connected.values())
-            {
-                return true;
-            }
+        // Seen twice: a peer is known a moment before it is known what it listens to.
+        let mut seen = 0;
+        while seen < 2 {
             if Instant::now() >= deadline {
                 return false;
             }
+            match self.connected().await {
+                Some(connected) if quorum.is_reached(connected.values()) => seen += 1,
+                Some(_) | None => seen = 0,
+            }
             tokio::time::sleep(POLL).await;
         }
+        true
     }
 }
 
 impl Quorum {
     fn is_reached<'a>(&self, connected: impl Iterator<Item = &'a Peer>) -> bool {
         let same_version = connected.filter(|peer| peer.version.as_ref() == Some(&self.version));
-        let present: BTreeSet<PublicKey> = same_version
-            .filter_map(|peer| peer.key)
+        let present: BTreeSet<Address> = same_version
+            .filter_map(|peer| peer.address)
             .chain([self.own])
             .collect();
-        let of_present = |validator: &&Validator| present.contains(&validator.key);
+        let of_present = |validator: &&Validator| present.contains(&validator.address);
         let powers = self.validators.as_slice().iter().filter(of_present);
         let power: u128 = powers.map(|validator| u128::from(validator.power)).sum();
         3 * power > 2 * u128::from(self.validators.total())
@@ -115,15 +121,34 @@ impl Quorum {
 
 #[cfg(test)]
 mod tests {
-    use governance::{Power, ValidatorId, ValidatorSet};
+    use governance::{Power, PublicKey, ValidatorId, ValidatorSet};
 
     use super::*;
 
-    fn peer(number: u8, version: &str) -> Peer {
-        Peer {
-            moniker: String::new(),
-            version: version.parse().ok(),
-            key: Some(PublicKey([number; 32])),
+    fn address(number: u8) -> Address {
+        Address::of(&PublicKey([number; 32]))
+    }
+
+    fn peer(number: u8, version: &ReleaseVersion) -> Peer {
+        Peer::parse(&announce(version, address(number), "host_with-a.name"))
+    }
+
+    #[test]
+    fn a_peer_says_who_it_is() {
+        let version = "1.2.0-rc.1".parse().unwrap();
+        let found = peer(7, &version);
+        let expected = Peer {
+            moniker: "host_with-a.name".to_owned(),
+            version: Some(version),
+            address: Some(address(7)),
+        };
+        assert_eq!(found, expected);
+        for name in ["", "unknown", "_", "__", "1.0.0_zz_host", "1.0_00_host"] {
+            let stranger = Peer::parse(name);
+            assert!(
+                stranger.version.is_none() || stranger.address.is_none(),
+                "{name:?}"
+            );
         }
     }
 
@@ -136,19 +161,20 @@ mod tests {
             consensus_key: PublicKey([number; 32]),
             power: Power(1),
         });
+        let (old, new) = (ReleaseVersion::new(1, 0, 0), ReleaseVersion::new(1, 1, 0));
         let quorum = Quorum {
             validators: Validators::new(&ValidatorSet::new(validators.collect()).unwrap()),
-            own: PublicKey([1; 32]),
-            version: ReleaseVersion::new(1, 1, 0),
+            own: address(1),
+            version: new.clone(),
         };
         let reached = |peers: &[Peer]| quorum.is_reached(peers.iter());
-        assert!(reached(&[peer(2, "1.1.0"), peer(3, "1.1.0")]));
-        assert!(!reached(&[peer(2, "1.1.0")]), "half is not enough");
-        assert!(!reached(&[peer(2, "1.1.0"), peer(3, "1.0.0"), peer(4, "1.0.0")]));
+        assert!(reached(&[peer(2, &new), peer(3, &new)]));
+        assert!(!reached(&[peer(2, &new)]), "half is not enough");
+        assert!(!reached(&[peer(2, &new), peer(3, &old), peer(4, &old)]));
         assert!(
-            !reached(&[peer(2, "1.1.0"), peer(2, "1.1.0"), peer(9, "1.1.0")]),
+            !reached(&[peer(2, &new), peer(2, &new), peer(9, &new)]),
             "nobody counts twice"
         );
-        assert!(!reached(&[peer(2, "1.1.0"), peer(3, "no version")]));
+        assert!(!reached(&[peer(2, &new), Peer::parse("host-3")]));
     }
 }
