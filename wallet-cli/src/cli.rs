@@ -20,7 +20,7 @@ use crate::ui::Ui;
 ///
 /// Exit codes: 0 done, 1 rejected or failed, 2 wrong usage, 3 home or key, 4 no node answers, 255 a bug in the wallet.
 #[derive(Parser)]
-#[command(name = "wallet", version, max_term_width = 110)]
+#[command(name = "wallet", version)]
 pub(crate) struct Cli {
     #[command(flatten)]
     global: Global,
