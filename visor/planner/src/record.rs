@@ -5,7 +5,7 @@ use alloc::string::String;
 use serde::{Deserialize, Serialize};
 
 use crate::input::Exit;
-use crate::plan::{Process, Timestamp, UpgradeId, UpgradePlan, Version};
+use crate::plan::{Artifact, Process, Timestamp, UpgradeId, UpgradePlan, Version};
 
 /// One entry of the journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +15,8 @@ pub enum Record {
     Scheduled {
         /// The upgrade.
         plan: UpgradePlan,
+        /// The binary for this host: a node that has halted and died cannot be asked for it again.
+        artifact: Option<Artifact>,
     },
     /// The upgrade's folder is complete.
     Staged {

@@ -28,10 +28,14 @@ pub struct Observed {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RecoverError {
     /// Neither the link nor the journal names a version.
-    #[error("`current` points to no version and the journal names none; initialise this home, or point `current` to the folder of the version that the chain runs")]
+    #[error(
+        "`current` points to no version and the journal names none; initialise this home, or point `current` to the folder of the version that the chain runs"
+    )]
     NoCurrent,
     /// The link names another version than an upgrade that was completed.
-    #[error("`current` points to {found}, but the journal says that {expected} was started last; point `current` to its folder (never to an older version than the chain's)")]
+    #[error(
+        "`current` points to {found}, but the journal says that {expected} was started last; point `current` to its folder (never to an older version than the chain's)"
+    )]
     UnexpectedCurrent {
         /// What the journal says.
         expected: Version,
@@ -73,7 +77,14 @@ impl Told {
                     told.underway_failures = told.underway_failures.saturating_add(1);
                 }
                 Record::Healthy { .. } => told.failures = 0,
-                Record::UpgradeCompleted { plan, from, node_down_ms, exit_to_exec_us, stop_ms, restarts } => {
+                Record::UpgradeCompleted {
+                    plan,
+                    from,
+                    node_down_ms,
+                    exit_to_exec_us,
+                    stop_ms,
+                    restarts,
+                } => {
                     staging.done(&plan.id);
                     told.current = Some(plan.version.clone());
                     told.underway = None;
@@ -101,7 +112,12 @@ impl Told {
 ///
 /// # Errors
 /// When the journal and the home contradict each other so that starting anything could start the wrong version.
-pub fn recover(config: Config, now: Timestamp, records: &[Record], observed: Observed) -> Result<(Planner, Effects), RecoverError> {
+pub fn recover(
+    config: Config,
+    now: Timestamp,
+    records: &[Record],
+    observed: Observed,
+) -> Result<(Planner, Effects), RecoverError> {
     let mut staging = StagingArea::default();
     let told = Told::read(records, &mut staging);
     staging.keep_complete(&observed.staged);
@@ -109,7 +125,10 @@ pub fn recover(config: Config, now: Timestamp, records: &[Record], observed: Obs
         // The intent covers the swap: wherever the link points, it is moved again.
         (Some((_, from, _)), _, found) => found.clone().unwrap_or_else(|| from.clone()),
         (None, Some(expected), Some(found)) if expected != found => {
-            return Err(RecoverError::UnexpectedCurrent { expected: expected.clone(), found: found.clone() });
+            return Err(RecoverError::UnexpectedCurrent {
+                expected: expected.clone(),
+                found: found.clone(),
+            });
         }
         (None, _, Some(found)) => found.clone(),
         (None, Some(expected), None) => expected.clone(),
@@ -119,7 +138,13 @@ pub fn recover(config: Config, now: Timestamp, records: &[Record], observed: Obs
         config,
         seed: observed.seed,
         current,
-        node: observed.node.as_ref().map_or(Node::Absent, |(process, _)| Node::Running { process: *process, adopted: true }),
+        node: observed
+            .node
+            .as_ref()
+            .map_or(Node::Absent, |(process, _)| Node::Running {
+                process: *process,
+                adopted: true,
+            }),
         staging,
         halted: told.halted.clone(),
         underway: None,
@@ -137,9 +162,20 @@ pub fn recover(config: Config, now: Timestamp, records: &[Record], observed: Obs
     };
     let mut effects = Vec::new();
     if let Some((plan, from, at)) = told.underway {
-        planner.finish_upgrade(plan, from, at, told.underway_failures, observed.node.and_then(|(_, version)| version), &mut effects);
+        planner.finish_upgrade(
+            plan,
+            from,
+            at,
+            told.underway_failures,
+            observed.node.and_then(|(_, version)| version),
+            &mut effects,
+        );
     } else if planner.node == Node::Absent {
-        match planner.halted.clone().filter(|plan| planner.staging.is_complete(&plan.id)) {
+        match planner
+            .halted
+            .clone()
+            .filter(|plan| planner.staging.is_complete(&plan.id))
+        {
             Some(_) => planner.upgrade_if_ready(now, &mut effects),
             None => {
                 if observed.current.is_none() {

@@ -8,7 +8,7 @@ use core::cmp::Reverse;
 
 use crate::effect::{Effect, Notice};
 use crate::input::{Announced, ArtifactFact, NodeReport, Standing};
-use crate::plan::{UpgradeId, UpgradePlan, Version};
+use crate::plan::{Artifact, UpgradeId, UpgradePlan, Version};
 use crate::record::Record;
 
 /// Upgrades that are staged at a time; a chain with more live ones is voting on something that will not happen.
@@ -41,18 +41,29 @@ pub(crate) struct StagingArea {
     /// The one that the daemon is staging.
     under_way: Option<UpgradeId>,
     /// The last upgrade that the chain decided on.
-    scheduled: Option<UpgradePlan>,
+    scheduled: Option<Scheduled>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Scheduled {
+    plan: UpgradePlan,
+    artifact: Option<Artifact>,
 }
 
 impl StagingArea {
     pub(crate) fn remember(&mut self, record: &Record) {
         match record {
-            Record::Scheduled { plan } => self.scheduled = Some(plan.clone()),
+            Record::Scheduled { plan, artifact } => {
+                self.scheduled = Some(Scheduled {
+                    plan: plan.clone(),
+                    artifact: artifact.clone(),
+                });
+            }
             Record::Staged { upgrade, version } => {
                 self.complete.insert(upgrade.clone(), version.clone());
             }
-            Record::Halted { plan } => self.scheduled = Some(plan.clone()),
-            Record::UpgradeIntended { .. }
+            Record::Halted { .. }
+            | Record::UpgradeIntended { .. }
             | Record::StartIntended { .. }
             | Record::NodeStarted { .. }
             | Record::NodeFailed { .. }
@@ -99,8 +110,16 @@ impl StagingArea {
         let wanted = self
             .known
             .values()
-            .filter(|known| known.folder != Folder::Complete && matches!(known.artifact, ArtifactFact::Available(_)))
-            .min_by_key(|known| (Reverse(known.standing), known.folder != Folder::Wanted, known.plan.height))?;
+            .filter(|known| {
+                known.folder != Folder::Complete && matches!(known.artifact, ArtifactFact::Available(_))
+            })
+            .min_by_key(|known| {
+                (
+                    Reverse(known.standing),
+                    known.folder != Folder::Wanted,
+                    known.plan.height,
+                )
+            })?;
         if self.under_way.as_ref() == Some(&wanted.plan.id) {
             return None;
         }
@@ -115,9 +134,19 @@ impl StagingArea {
     fn learn_one(&mut self, announced: &Announced) -> Vec<Effect> {
         let mut effects = Vec::new();
         let plan = &announced.plan;
-        if announced.standing == Standing::LockedIn && self.scheduled.as_ref() != Some(plan) {
-            self.scheduled = Some(plan.clone());
-            effects.push(Effect::Append(Record::Scheduled { plan: plan.clone() }));
+        if announced.standing == Standing::LockedIn && self.scheduled() != Some(plan) {
+            let artifact = match &announced.artifact {
+                ArtifactFact::Available(artifact) => Some(artifact.clone()),
+                ArtifactFact::MissingForPlatform { .. } => None,
+            };
+            self.scheduled = Some(Scheduled {
+                plan: plan.clone(),
+                artifact: artifact.clone(),
+            });
+            effects.push(Effect::Append(Record::Scheduled {
+                plan: plan.clone(),
+                artifact,
+            }));
         }
         if let Some(known) = self.known.get_mut(&plan.id) {
             known.standing = announced.standing;
@@ -126,32 +155,55 @@ impl StagingArea {
         if self.known.len() >= MAX_KNOWN {
             return effects;
         }
-        effects.push(Effect::Notify(Notice::UpgradeSeen { version: plan.version.clone(), height: plan.height }));
+        effects.push(Effect::Notify(Notice::UpgradeSeen {
+            version: plan.version.clone(),
+            height: plan.height,
+        }));
         let folder = if self.complete.contains_key(&plan.id) {
             Folder::Complete
         } else {
             match &announced.artifact {
                 ArtifactFact::Available(_) => Folder::Wanted,
                 ArtifactFact::MissingForPlatform { platform, offered } => {
-                    let reason = alloc::format!("the upgrade has no artifact for {platform}, only for {}", offered.join(", "));
-                    effects.push(Effect::Notify(Notice::StagingFailed { version: plan.version.clone(), reason: reason.clone() }));
+                    let reason = alloc::format!(
+                        "the upgrade has no artifact for {platform}, only for {}",
+                        offered.join(", ")
+                    );
+                    effects.push(Effect::Notify(Notice::StagingFailed {
+                        version: plan.version.clone(),
+                        reason: reason.clone(),
+                    }));
                     Folder::Failing(reason)
                 }
             }
         };
-        let known = Known { plan: plan.clone(), standing: announced.standing, folder, artifact: announced.artifact.clone() };
+        let known = Known {
+            plan: plan.clone(),
+            standing: announced.standing,
+            folder,
+            artifact: announced.artifact.clone(),
+        };
         self.known.insert(plan.id.clone(), known);
         effects
     }
 
     pub(crate) fn staged(&mut self, id: &UpgradeId) -> Vec<Effect> {
-        let Some(known) = self.known.get_mut(id).filter(|known| known.folder != Folder::Complete) else { return Vec::new() };
+        let Some(known) = self
+            .known
+            .get_mut(id)
+            .filter(|known| known.folder != Folder::Complete)
+        else {
+            return Vec::new();
+        };
         known.folder = Folder::Complete;
         let version = known.plan.version.clone();
         self.complete.insert(id.clone(), version.clone());
         self.under_way = None;
         let mut effects = Vec::from([
-            Effect::Append(Record::Staged { upgrade: id.clone(), version: version.clone() }),
+            Effect::Append(Record::Staged {
+                upgrade: id.clone(),
+                version: version.clone(),
+            }),
             Effect::Notify(Notice::UpgradeStaged { version }),
         ]);
         effects.extend(self.assign());
@@ -159,11 +211,20 @@ impl StagingArea {
     }
 
     pub(crate) fn failed(&mut self, id: &UpgradeId, reason: String) -> Vec<Effect> {
-        let Some(known) = self.known.get_mut(id).filter(|known| known.folder != Folder::Complete) else { return Vec::new() };
+        let Some(known) = self
+            .known
+            .get_mut(id)
+            .filter(|known| known.folder != Folder::Complete)
+        else {
+            return Vec::new();
+        };
         let mut effects = Vec::new();
         if known.folder != Folder::Failing(reason.clone()) {
             known.folder = Folder::Failing(reason.clone());
-            effects.push(Effect::Notify(Notice::StagingFailed { version: known.plan.version.clone(), reason }));
+            effects.push(Effect::Notify(Notice::StagingFailed {
+                version: known.plan.version.clone(),
+                reason,
+            }));
         }
         effects.extend(self.assign());
         effects
@@ -175,7 +236,9 @@ impl StagingArea {
 
     /// The next upgrade to come: the furthest standing, then the earliest height.
     pub(crate) fn next(&self) -> Option<&Known> {
-        self.known.values().min_by_key(|known| (Reverse(known.standing), known.plan.height))
+        self.known
+            .values()
+            .min_by_key(|known| (Reverse(known.standing), known.plan.height))
     }
 
     pub(crate) fn get(&self, id: &UpgradeId) -> Option<&Known> {
@@ -183,14 +246,31 @@ impl StagingArea {
     }
 
     pub(crate) fn scheduled(&self) -> Option<&UpgradePlan> {
-        self.scheduled.as_ref()
+        self.scheduled.as_ref().map(|scheduled| &scheduled.plan)
+    }
+
+    /// Stages what the journal knows of the scheduled upgrade, when no node is there to name it.
+    pub(crate) fn revive(&mut self) -> Option<Effect> {
+        let Scheduled { plan, artifact } = self.scheduled.clone()?;
+        let artifact = ArtifactFact::Available(artifact?);
+        if self.known.contains_key(&plan.id) || self.complete.contains_key(&plan.id) {
+            return None;
+        }
+        let known = Known {
+            plan: plan.clone(),
+            standing: Standing::LockedIn,
+            folder: Folder::Wanted,
+            artifact,
+        };
+        self.known.insert(plan.id, known);
+        self.assign()
     }
 
     /// The upgrade is carried out.
     pub(crate) fn done(&mut self, id: &UpgradeId) {
         self.known.remove(id);
         self.complete.remove(id);
-        if self.scheduled.as_ref().is_some_and(|plan| plan.id == *id) {
+        if self.scheduled().is_some_and(|plan| plan.id == *id) {
             self.scheduled = None;
         }
         if self.under_way.as_ref() == Some(id) {

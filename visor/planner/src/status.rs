@@ -79,7 +79,9 @@ impl Planner {
             phase: self.phase(),
             current: self.current.clone(),
             node: match self.node {
-                Node::Running { process, adopted } | Node::Stopping { process, adopted } => Some((process.pid, adopted)),
+                Node::Running { process, adopted } | Node::Stopping { process, adopted } => {
+                    Some((process.pid, adopted))
+                }
                 Node::Absent | Node::Starting => None,
             },
             connected: self.connected,
@@ -134,7 +136,11 @@ impl Planner {
             },
             approved: known.standing >= Standing::Approved,
         };
-        let decided = self.underway.as_ref().map(|underway| &underway.plan).or(self.halted.as_ref());
+        let decided = self
+            .underway
+            .as_ref()
+            .map(|underway| &underway.plan)
+            .or(self.halted.as_ref());
         match decided {
             Some(plan) => Some(self.staging.get(&plan.id).map_or_else(
                 || UpgradeStatus {
@@ -154,11 +160,16 @@ impl Planner {
     fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         if let Some(reason) = &self.journal_failed {
-            problems.push(format!("the journal cannot be written: {reason}; visor does nothing more, the node is left as it is"));
+            problems.push(format!(
+                "the journal cannot be written: {reason}; visor does nothing more, the node is left as it is"
+            ));
         }
         if let Some(upgrade) = self.upgrade().filter(|upgrade| !upgrade.staged) {
             if !upgrade.staging_problem.is_empty() {
-                problems.push(format!("{} is not staged: {}", upgrade.version, upgrade.staging_problem));
+                problems.push(format!(
+                    "{} is not staged: {}",
+                    upgrade.version, upgrade.staging_problem
+                ));
             }
             if let Some(plan) = &self.halted {
                 problems.push(format!(
@@ -168,7 +179,10 @@ impl Planner {
             }
         }
         if self.no_progress {
-            problems.push(format!("{} runs but has executed no block yet; it may be waiting for other validators", self.current));
+            problems.push(format!(
+                "{} runs but has executed no block yet; it may be waiting for other validators",
+                self.current
+            ));
         }
         if let Some(reason) = self.gave_up.as_ref().or(self.last_failure.as_ref()) {
             problems.push(reason.clone());

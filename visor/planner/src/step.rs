@@ -87,7 +87,10 @@ impl Planner {
         match input {
             Input::NodeReported(report) => self.reported(now, &report, &mut effects),
             Input::NodeLinkLost => self.connected = false,
-            Input::NodeStarted { process, exit_to_exec_us } => self.started(now, process, exit_to_exec_us, &mut effects),
+            Input::NodeStarted {
+                process,
+                exit_to_exec_us,
+            } => self.started(now, process, exit_to_exec_us, &mut effects),
             Input::NodeStartFailed { reason } => {
                 if self.node == Node::Starting {
                     self.node = Node::Absent;
@@ -104,11 +107,18 @@ impl Planner {
                 if self.node == Node::Starting {
                     self.node = Node::Absent;
                 }
-                self.failed(now, None, format!("the switch to {} failed: {reason}", self.current), &mut effects);
+                self.failed(
+                    now,
+                    None,
+                    format!("the switch to {} failed: {reason}", self.current),
+                    &mut effects,
+                );
             }
             Input::TimerFired(timer) => self.fired(now, timer, &mut effects),
             Input::AppendFailed { reason } => {
-                effects.push(Effect::Notify(Notice::JournalFailed { reason: reason.clone() }));
+                effects.push(Effect::Notify(Notice::JournalFailed {
+                    reason: reason.clone(),
+                }));
                 self.journal_failed = Some(reason);
                 // The rest of the batch was dropped, and an order to start or stop stands behind its record in every batch.
                 self.node = match self.node {
@@ -146,9 +156,15 @@ impl Planner {
                 }
             }
             Input::NodeStarted { process, .. } => {
-                self.node = Node::Running { process, adopted: false };
+                self.node = Node::Running {
+                    process,
+                    adopted: false,
+                };
                 if self.stopping {
-                    self.node = Node::Stopping { process, adopted: false };
+                    self.node = Node::Stopping {
+                        process,
+                        adopted: false,
+                    };
                     effects.push(Effect::Stop);
                 }
             }
@@ -164,7 +180,10 @@ impl Planner {
                 self.reported_version = Some(report.version);
             }
             Input::NodeLinkLost => self.connected = false,
-            Input::Staged { .. } | Input::StagingFailed { .. } | Input::TimerFired(_) | Input::AppendFailed { .. } => {}
+            Input::Staged { .. }
+            | Input::StagingFailed { .. }
+            | Input::TimerFired(_)
+            | Input::AppendFailed { .. } => {}
         }
         Effects(effects)
     }
@@ -187,7 +206,11 @@ impl Planner {
         {
             self.halted = Some(plan.clone());
             let staged = self.staging.is_complete(&plan.id);
-            effects.push(Effect::Notify(Notice::Halted { height: plan.height, version: plan.version.clone(), staged }));
+            effects.push(Effect::Notify(Notice::Halted {
+                height: plan.height,
+                version: plan.version.clone(),
+                staged,
+            }));
             if !staged {
                 // Otherwise the intent says it in the same breath.
                 effects.push(Effect::Append(Record::Halted { plan: plan.clone() }));
@@ -198,12 +221,17 @@ impl Planner {
 
     /// VIS-10.
     fn reported_on_probation(&mut self, now: Timestamp, report: &NodeReport, effects: &mut Vec<Effect>) {
-        let Some(underway) = &mut self.underway else { return };
+        let Some(underway) = &mut self.underway else {
+            return;
+        };
         if underway.step == Step::Stopping {
             return;
         }
         if report.version != underway.plan.version {
-            let reason = format!("expected version {}, the node reports {}", underway.plan.version, report.version);
+            let reason = format!(
+                "expected version {}, the node reports {}",
+                underway.plan.version, report.version
+            );
             self.last_failure = Some(reason);
             self.stop_node(effects);
             return;
@@ -239,7 +267,10 @@ impl Planner {
             stop_ms: last.stop_ms,
             restarts: last.restarts,
         }));
-        effects.push(Effect::Notify(Notice::Upgraded { from: done.from, to: done.plan.version }));
+        effects.push(Effect::Notify(Notice::Upgraded {
+            from: done.from,
+            to: done.plan.version,
+        }));
         self.last_upgrade = Some(last);
         self.no_progress = false;
         self.halted = None;
@@ -250,7 +281,13 @@ impl Planner {
 
     /// Writes down the whole intent and stops the old node, once the node has halted and the new version is ready.
     pub(crate) fn upgrade_if_ready(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        let Some(plan) = self.halted.clone().filter(|plan| self.staging.is_complete(&plan.id)) else { return };
+        let Some(plan) = self
+            .halted
+            .clone()
+            .filter(|plan| self.staging.is_complete(&plan.id))
+        else {
+            return;
+        };
         if self.underway.is_some() || self.stopping || self.gave_up.is_some() {
             return;
         }
@@ -272,7 +309,11 @@ impl Planner {
         let from = self.current.clone();
         effects.push(Effect::CancelTimer(Timer::Restart));
         effects.push(Effect::CancelTimer(Timer::Healthy));
-        effects.push(Effect::Append(Record::UpgradeIntended { plan: plan.clone(), from: from.clone(), at: now }));
+        effects.push(Effect::Append(Record::UpgradeIntended {
+            plan: plan.clone(),
+            from: from.clone(),
+            at: now,
+        }));
         self.retrying = false;
         self.failures = 0;
         self.last_failure = None;
@@ -290,12 +331,17 @@ impl Planner {
 
     /// Nothing stands between the exit and these two (VIS-07): the intent covers them.
     pub(crate) fn swap_and_start(&mut self, effects: &mut Vec<Effect>) {
-        let Some(underway) = &mut self.underway else { return };
+        let Some(underway) = &mut self.underway else {
+            return;
+        };
         underway.step = Step::Starting;
         self.current = underway.plan.version.clone();
         self.node = Node::Starting;
         effects.push(Effect::Swap(self.current.clone()));
-        effects.push(Effect::Start { version: self.current.clone(), why: "upgrade" });
+        effects.push(Effect::Start {
+            version: self.current.clone(),
+            why: "upgrade",
+        });
     }
 
     pub(crate) fn stop_node(&mut self, effects: &mut Vec<Effect>) {
@@ -306,19 +352,36 @@ impl Planner {
         }
     }
 
-    fn started(&mut self, now: Timestamp, process: Process, exit_to_exec_us: Option<u64>, effects: &mut Vec<Effect>) {
+    fn started(
+        &mut self,
+        now: Timestamp,
+        process: Process,
+        exit_to_exec_us: Option<u64>,
+        effects: &mut Vec<Effect>,
+    ) {
         if self.node != Node::Starting {
             return;
         }
-        self.node = Node::Running { process, adopted: false };
-        effects.push(Effect::Append(Record::NodeStarted { version: self.current.clone(), process, at: now }));
+        self.node = Node::Running {
+            process,
+            adopted: false,
+        };
+        effects.push(Effect::Append(Record::NodeStarted {
+            version: self.current.clone(),
+            process,
+            at: now,
+        }));
         if let Some(underway) = &mut self.underway {
             if let Some(micros) = exit_to_exec_us.filter(|_| underway.restarts == 0) {
                 underway.exit_to_exec_us = micros;
             }
             effects.push(Effect::SetTimer(Timer::FirstReport, self.config.start_timeout));
         }
-        let policy = if self.underway.is_some() { &self.config.start_after_upgrade } else { &self.config.restart };
+        let policy = if self.underway.is_some() {
+            &self.config.start_after_upgrade
+        } else {
+            &self.config.restart
+        };
         effects.push(Effect::SetTimer(Timer::Healthy, policy.healthy_after));
         if self.stopping {
             self.stop_node(effects);
@@ -351,16 +414,21 @@ impl Planner {
             return;
         }
         if exit == Exit::Code(self.config.exit_codes.newer_required) && self.underway.is_none() {
-            // VIS-11 of the node's own: it has halted, started again, and refused. That is no crash.
+            // It has halted, was started again, and refused. That is no crash.
             let known = self.halted.clone().or_else(|| self.staging.scheduled().cloned());
             if let Some(plan) = known.filter(|plan| plan.version != self.current) {
                 if self.halted.is_none() {
                     let staged = self.staging.is_complete(&plan.id);
                     effects.push(Effect::Append(Record::Halted { plan: plan.clone() }));
-                    effects.push(Effect::Notify(Notice::Halted { height: plan.height, version: plan.version.clone(), staged }));
+                    effects.push(Effect::Notify(Notice::Halted {
+                        height: plan.height,
+                        version: plan.version.clone(),
+                        staged,
+                    }));
                 }
                 self.halted = Some(plan);
                 effects.push(Effect::CancelTimer(Timer::Healthy));
+                effects.extend(self.staging.revive());
                 self.upgrade_if_ready(now, effects);
                 return;
             }
@@ -368,10 +436,16 @@ impl Planner {
         let codes = self.config.exit_codes;
         let reason = match exit {
             Exit::Code(code) if code == codes.newer_required => {
-                format!("the node exited with {code}: its state belongs to a newer version than {}, and no upgrade is known", self.current)
+                format!(
+                    "the node exited with {code}: its state belongs to a newer version than {}, and no upgrade is known",
+                    self.current
+                )
             }
             Exit::Code(code) if code == codes.older_required => {
-                format!("the node exited with {code}: its state belongs to an older version than {}", self.current)
+                format!(
+                    "the node exited with {code}: its state belongs to an older version than {}",
+                    self.current
+                )
             }
             Exit::Code(code) => format!("the node exited with code {code} without having been told to"),
             Exit::Signal(signal) => format!("the node was ended by signal {signal}"),
@@ -385,7 +459,11 @@ impl Planner {
         effects.push(Effect::CancelTimer(Timer::FirstReport));
         effects.push(Effect::CancelTimer(Timer::Progress));
         effects.push(Effect::CancelTimer(Timer::Healthy));
-        effects.push(Effect::Append(Record::NodeFailed { exit, reason: reason.clone(), at: now }));
+        effects.push(Effect::Append(Record::NodeFailed {
+            exit,
+            reason: reason.clone(),
+            at: now,
+        }));
         if self.stopping {
             effects.push(Effect::Exit(ExitReason::Stopped));
             return;
@@ -402,8 +480,13 @@ impl Planner {
         if self.failures >= policy.max_retries {
             let reason = format!("{reason}; {} retries are used up", policy.max_retries);
             self.gave_up = Some(reason.clone());
-            effects.push(Effect::Append(Record::GaveUp { reason: reason.clone(), at: now }));
-            effects.push(Effect::Notify(Notice::GaveUp { reason: reason.clone() }));
+            effects.push(Effect::Append(Record::GaveUp {
+                reason: reason.clone(),
+                at: now,
+            }));
+            effects.push(Effect::Notify(Notice::GaveUp {
+                reason: reason.clone(),
+            }));
             effects.push(Effect::Exit(ExitReason::RetriesExhausted { reason }));
             return;
         }
@@ -411,7 +494,12 @@ impl Planner {
         let after = policy.delay(self.failures, self.seed);
         self.retrying = true;
         effects.push(Effect::SetTimer(Timer::Restart, after));
-        effects.push(Effect::Notify(Notice::Retrying { reason, retry: self.failures, of: policy.max_retries, after }));
+        effects.push(Effect::Notify(Notice::Retrying {
+            reason,
+            retry: self.failures,
+            of: policy.max_retries,
+            after,
+        }));
     }
 
     fn fired(&mut self, now: Timestamp, timer: Timer, effects: &mut Vec<Effect>) {
@@ -429,14 +517,24 @@ impl Planner {
                 }
             }
             Timer::FirstReport => {
-                let waiting = self.underway.as_ref().is_some_and(|underway| underway.step == Step::Starting);
+                let waiting = self
+                    .underway
+                    .as_ref()
+                    .is_some_and(|underway| underway.step == Step::Starting);
                 if waiting && matches!(self.node, Node::Running { .. }) {
-                    self.last_failure = Some(format!("{} has not reported within {} ms", self.current, self.config.start_timeout.0));
+                    self.last_failure = Some(format!(
+                        "{} has not reported within {} ms",
+                        self.current, self.config.start_timeout.0
+                    ));
                     self.stop_node(effects);
                 }
             }
             Timer::Progress => {
-                if let Some(underway) = self.underway.as_ref().filter(|underway| underway.step == Step::Probation) {
+                if let Some(underway) = self
+                    .underway
+                    .as_ref()
+                    .filter(|underway| underway.step == Step::Probation)
+                {
                     self.no_progress = true;
                     effects.push(Effect::Notify(Notice::NoProgress {
                         version: underway.plan.version.clone(),
@@ -458,8 +556,14 @@ impl Planner {
     /// A start outside an upgrade.
     pub(crate) fn start(&mut self, now: Timestamp, why: &'static str, effects: &mut Vec<Effect>) {
         self.node = Node::Starting;
-        effects.push(Effect::Append(Record::StartIntended { version: self.current.clone(), at: now }));
-        effects.push(Effect::Start { version: self.current.clone(), why });
+        effects.push(Effect::Append(Record::StartIntended {
+            version: self.current.clone(),
+            at: now,
+        }));
+        effects.push(Effect::Start {
+            version: self.current.clone(),
+            why,
+        });
     }
 
     /// VIS-08.
