@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
+use visor_planner::{ExitCodes, Millis, RetryPolicy};
 
 /// The file that `visor init` writes: every key with its default and its meaning.
 pub const TEMPLATE: &str = include_str!("config.toml");
@@ -224,6 +225,18 @@ impl Config {
         Ok(config)
     }
 
+    /// The part that the planner decides by, in its units.
+    #[must_use]
+    pub fn planner(&self, exit_codes: ExitCodes) -> visor_planner::Config {
+        visor_planner::Config {
+            restart: self.restart.policy(),
+            start_after_upgrade: self.start_after_upgrade.policy(),
+            start_timeout: millis(self.probation.start_timeout),
+            progress_timeout: millis(self.probation.progress_timeout),
+            exit_codes,
+        }
+    }
+
     fn check(&self, path: &Path) -> Result<(), ConfigError> {
         let refuse = |key, expected, found: String| {
             Err(ConfigError::OutOfRange {
@@ -281,6 +294,31 @@ impl Config {
         }
         Ok(())
     }
+}
+
+impl Retry {
+    fn policy(&self) -> RetryPolicy {
+        RetryPolicy {
+            max_retries: self.max_retries,
+            initial_delay: millis(self.initial_delay),
+            max_delay: millis(self.max_delay),
+            multiplier_percent: percent(self.multiplier),
+            jitter_percent: percent(self.jitter),
+            healthy_after: millis(self.healthy_after),
+        }
+    }
+}
+
+fn millis(duration: Duration) -> Millis {
+    Millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "checked to lie between 0 and 100 when the file was read"
+)]
+fn percent(share: f64) -> u32 {
+    (share * 100.0).round() as u32
 }
 
 /// Parses TOML with the place and the known keys in the error.

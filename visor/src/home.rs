@@ -5,6 +5,8 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::run_config::RunConfig;
+
 /// The longest path that a UNIX socket address can hold: `sun_path` is 108 bytes including the closing zero.
 const MAX_SOCKET_PATH: usize = 107;
 
@@ -149,6 +151,42 @@ impl Home {
     #[must_use]
     pub fn folder_name(version: &str) -> String {
         format!("v{version}")
+    }
+
+    /// The version that a folder holds, when its run configuration can be read and its binary is there.
+    #[must_use]
+    pub fn version_of(&self, folder: &str) -> Option<String> {
+        let path = self.folder(folder);
+        let run = RunConfig::read(&path).ok()?;
+        run.program(&path)
+            .is_file()
+            .then(|| run.version().map(str::to_owned))
+            .flatten()
+    }
+
+    /// The folder that holds a version: the one named for it, else the first one.
+    #[must_use]
+    pub fn folder_of_version(&self, version: &str) -> Option<String> {
+        let named = Self::folder_name(version);
+        [named, GENESIS.to_owned()]
+            .into_iter()
+            .find(|folder| self.version_of(folder).as_deref() == Some(version))
+    }
+
+    /// Every version with a complete folder.
+    #[must_use]
+    pub fn versions(&self) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(&self.root) else {
+            return Vec::new();
+        };
+        entries
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .filter(|name| name.starts_with('v'))
+            .filter_map(|name| {
+                self.version_of(&name)
+                    .filter(|version| name == Self::folder_name(version))
+            })
+            .collect()
     }
 
     /// The entry of this home that `path` lies in, when it lies in one.

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-type Record = serde_json::Value;
+use visor_planner::Record;
 
 use crate::home::sync_directory;
 

@@ -3,14 +3,18 @@
 pub mod adapter;
 pub mod cli;
 pub mod config;
+pub mod daemon;
+pub mod execute;
 pub mod exit_code;
 pub mod home;
 pub mod journal;
 pub mod lock;
+mod notice;
 pub mod process;
 mod readiness;
 pub mod reconnect;
 pub mod rpc;
 pub mod run_config;
 pub mod staging;
+mod status;
 pub mod swap;

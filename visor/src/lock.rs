@@ -181,8 +181,10 @@ impl NodeLock {
 pub struct Holder {
     /// Its id.
     pub pid: Pid,
-    /// The id of its parent.
-    pub parent: u32,
+    /// Its process group.
+    pub group: i32,
+    /// Its session.
+    pub session: i32,
     /// When it started, in clock ticks since the host did. With the id it names a process for good.
     pub start_time: u64,
 }
@@ -192,11 +194,13 @@ impl Holder {
     #[must_use]
     pub fn read(pid: Pid) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
-        let (state, parent, start_time) = parse_stat(&stat)?;
-        (!matches!(state, 'Z' | 'X')).then_some(Self {
+        let stat = parse_stat(&stat)?;
+        // A zombie holds nothing.
+        (!matches!(stat.state, 'Z' | 'X')).then_some(Self {
             pid,
-            parent,
-            start_time,
+            group: stat.group,
+            session: stat.session,
+            start_time: stat.start_time,
         })
     }
 
@@ -211,15 +215,29 @@ impl Holder {
     }
 }
 
-/// State, parent and start time of a line of `/proc/PID/stat`; the program's name in it may hold anything.
-fn parse_stat(stat: &str) -> Option<(char, u32, u64)> {
+#[derive(Debug, PartialEq, Eq)]
+struct Stat {
+    state: char,
+    group: i32,
+    session: i32,
+    start_time: u64,
+}
+
+/// Reads a line of `/proc/PID/stat`; the program's name in it may hold anything.
+fn parse_stat(stat: &str) -> Option<Stat> {
     let (_, after_name) = stat.rsplit_once(')')?;
     let mut fields = after_name.split_whitespace();
     let state = fields.next()?.chars().next()?;
-    let parent = fields.next()?.parse().ok()?;
-    // Start time is field 22 of the line; parent is field 4.
-    let start_time = fields.nth(17)?.parse().ok()?;
-    Some((state, parent, start_time))
+    let group = fields.nth(1)?.parse().ok()?;
+    let session = fields.next()?.parse().ok()?;
+    // Start time is field 22 of the line; session is field 6.
+    let start_time = fields.nth(15)?.parse().ok()?;
+    Some(Stat {
+        state,
+        group,
+        session,
+        start_time,
+    })
 }
 
 #[cfg(test)]
@@ -228,8 +246,16 @@ mod tests {
 
     #[test]
     fn stat_is_read_past_a_hostile_program_name() {
-        let line = "42 (a) Z 1 (b)) S 7 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 9876 1000 100 18446744073709551615";
-        assert_eq!(parse_stat(line), Some(('S', 7, 9876)));
+        let line = "42 (a) Z 1 (b)) S 7 41 40 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 9876 1000 100 18446744073709551615";
+        assert_eq!(
+            parse_stat(line),
+            Some(Stat {
+                state: 'S',
+                group: 41,
+                session: 40,
+                start_time: 9876
+            })
+        );
     }
 
     #[test]

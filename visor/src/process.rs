@@ -363,47 +363,58 @@ pub async fn clear(lock: &NodeLock, grace: Duration) {
     }
 }
 
-/// A node that was found running.
+/// What an earlier visor left behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Running {
-    /// Its main process.
-    pub main: Holder,
-    /// The program that the main process runs.
-    pub program: Option<PathBuf>,
+pub enum Found {
+    /// Nothing: proved that no process of a node lives.
+    Nothing,
+    /// A node that runs.
+    Node {
+        /// Its main process.
+        main: Holder,
+        /// The program that it runs.
+        program: PathBuf,
+    },
+    /// Processes that a dead node left behind.
+    Leftovers,
 }
 
-/// Finds the node that an earlier visor left running. Nothing: proved that none runs.
+/// Looks for what an earlier visor left behind.
 ///
 /// # Errors
 /// When the lock cannot be used.
-pub async fn find_running(lock: &NodeLock) -> Result<Option<Running>, LockError> {
+pub async fn find_running(lock: &NodeLock) -> Result<Found, LockError> {
     let ours = std::env::current_exe().ok();
     loop {
         let holders = lock.holders();
-        if let Some(main) = main_of(&holders) {
-            let program = main.program();
-            // A child of the dead visor between fork and exec still runs visor's program: it is about to become the node.
-            if program.is_some() && (program != ours || holders.len() > 1) {
-                return Ok(Some(Running {
+        let programs: Vec<Option<PathBuf>> = holders.iter().map(Holder::program).collect();
+        // A child of the dead visor between fork and exec still runs visor's program: it is about to become the node.
+        let unsettled = programs
+            .iter()
+            .any(|program| program.is_none() || *program == ours);
+        if !unsettled {
+            if let Some((main, program)) = holders.iter().zip(programs).find(|(holder, _)| is_main(holder)) {
+                return Ok(Found::Node {
                     main: main.clone(),
-                    program,
-                }));
+                    program: program.unwrap_or_default(),
+                });
             }
-        } else if lock.prove_gone()?.is_some() {
-            return Ok(None);
+            if !holders.is_empty() {
+                return Ok(Found::Leftovers);
+            }
+            if lock.prove_gone()?.is_some() {
+                return Ok(Found::Nothing);
+            }
         }
         sleep(UNSEEN_HOLDER).await;
     }
 }
 
-/// The oldest process whose parent is not of the tree.
-fn main_of(holders: &[Holder]) -> Option<&Holder> {
-    let is_holder = |id: u32| {
-        holders
-            .iter()
-            .any(|other| other.pid.as_raw_nonzero().get().unsigned_abs() == id)
-    };
-    holders.iter().find(|holder| !is_holder(holder.parent))
+/// Visor starts the node as the leader of a group in visor's own session, and a group leader cannot make a session of its
+/// own. A helper of the node either is in the node's group, or has made a session.
+pub(crate) fn is_main(holder: &Holder) -> bool {
+    let pid = holder.pid.as_raw_nonzero().get();
+    holder.group == pid && holder.session != pid
 }
 
 /// Runs a program to its end with a time limit and an output limit, and returns its standard output.
@@ -485,18 +496,19 @@ pub enum ProbeError {
 mod tests {
     use super::*;
 
-    fn holder(pid: i32, parent: u32, start_time: u64) -> Holder {
-        Holder {
-            pid: Pid::from_raw(pid).unwrap(),
-            parent,
-            start_time,
-        }
-    }
-
     #[test]
-    fn the_main_process_is_the_one_whose_parent_is_not_of_the_tree() {
-        let tree = [holder(50, 1, 5), holder(51, 50, 6), holder(40, 51, 9)];
-        assert_eq!(main_of(&tree).map(|main| main.start_time), Some(5));
-        assert_eq!(main_of(&[]), None);
+    fn vis_04_the_main_process_is_known_by_its_group_and_session() {
+        let holder = |pid, group, session| Holder {
+            pid: Pid::from_raw(pid).unwrap(),
+            group,
+            session,
+            start_time: 5,
+        };
+        assert!(is_main(&holder(50, 50, 7)));
+        assert!(!is_main(&holder(51, 50, 7)), "a helper in the node's group");
+        assert!(
+            !is_main(&holder(52, 52, 52)),
+            "a helper with a session of its own"
+        );
     }
 }

@@ -72,16 +72,7 @@ impl RunConfig {
     /// The version in the name, without the leading `v`; nothing when the name is none.
     #[must_use]
     pub fn version(&self) -> Option<&str> {
-        let version = self.name.strip_prefix('v').unwrap_or(&self.name);
-        let core = version.split(['-', '+']).next()?;
-        let mut numbers = core.split('.');
-        let three = numbers
-            .by_ref()
-            .take(3)
-            .filter(|number| number.parse::<u64>().is_ok())
-            .count()
-            == 3;
-        (three && numbers.next().is_none()).then_some(version)
+        Some(self.name.strip_prefix('v').unwrap_or(&self.name)).filter(|version| is_version(version))
     }
 
     /// The binary of the version in `folder`.
@@ -98,6 +89,20 @@ impl RunConfig {
         let text = toml::to_string(self).map_err(io::Error::other)?;
         write_durably(&folder.join(FILE_NAME), text.as_bytes(), 0o644)
     }
+}
+
+/// Whether a text has the form of a release, `1.2.3` or `1.2.3-rc.1`. Such a text is safe as part of a folder's name.
+#[must_use]
+pub fn is_version(text: &str) -> bool {
+    let safe = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'+');
+    let core = text.split(['-', '+']).next().unwrap_or_default();
+    let numbers: Vec<&str> = core.split('.').collect();
+    numbers.len() == 3
+        && numbers
+            .iter()
+            .all(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+        && text.len() <= 100
+        && text.bytes().all(safe)
 }
 
 #[cfg(test)]

@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use hyper_util::rt::TokioIo;
+use proto::pb;
+use proto::pb::governance::v1::ProposalPhase;
 use proto::pb::node::v1::node_service_client::NodeServiceClient;
-use proto::pb::node::v1::{NodeReport, WatchReportsRequest};
+use proto::pb::node::v1::{AnnouncedUpgrade, NodeReport, WatchReportsRequest};
 use rustix::fs::inotify;
 use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
@@ -17,9 +19,15 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
+use visor_planner::{
+    Announced, Artifact, ArtifactFact, ExitCodes, Height, NodeReport as Report, Standing, UpgradeId,
+    UpgradePlan, Version,
+};
 
 use crate::readiness::readable;
 use crate::reconnect::Delays;
+use crate::run_config::is_version;
+use crate::staging::host_platform;
 
 /// Shorter than anything an operator notices, longer than a failed connect costs.
 const FIRST_DELAY: Duration = Duration::from_millis(2);
@@ -29,6 +37,77 @@ const LONGEST_DELAY: Duration = Duration::from_millis(500);
 const FIRST_REPORT: Duration = Duration::from_secs(10);
 /// A report with the most proposals and artifacts that the chain's limits allow stays far below this.
 const MAX_REPORT: usize = 4 << 20;
+
+/// What the node's exit codes mean; `governance/node` documents them.
+pub const EXIT_CODES: ExitCodes = ExitCodes {
+    newer_required: 10,
+    older_required: 11,
+};
+
+/// A report in the planner's words. Entries that no honest node sends are left out: their names would become paths.
+#[must_use]
+pub fn translate(report: &NodeReport) -> Option<Report> {
+    let halt = match &report.halt {
+        Some(halt) => Some(plan(&halt.proposal_id, &halt.version, halt.height)?),
+        None => None,
+    };
+    Some(Report {
+        version: version(&report.version)?,
+        height: Height(report.height),
+        upgrades: report.upgrades.iter().filter_map(announced).collect(),
+        halt,
+    })
+}
+
+fn version(text: &str) -> Option<Version> {
+    is_version(text).then(|| Version(text.to_owned()))
+}
+
+fn plan(id: &[u8], named: &str, height: u64) -> Option<UpgradePlan> {
+    if id.len() != 32 {
+        return None;
+    }
+    Some(UpgradePlan {
+        id: UpgradeId(hex::encode(id)),
+        version: version(named)?,
+        height: Height(height),
+    })
+}
+
+fn announced(announced: &AnnouncedUpgrade) -> Option<Announced> {
+    let upgrade = announced.upgrade.as_ref()?;
+    let standing = match announced.phase() {
+        ProposalPhase::Voting => Standing::Proposed,
+        ProposalPhase::Approved => Standing::Approved,
+        ProposalPhase::LockedIn => Standing::LockedIn,
+        ProposalPhase::Unspecified
+        | ProposalPhase::Executed
+        | ProposalPhase::Rejected
+        | ProposalPhase::Expired
+        | ProposalPhase::Superseded
+        | ProposalPhase::Cancelled => return None,
+    };
+    Some(Announced {
+        plan: plan(&announced.proposal_id, &upgrade.version, upgrade.height)?,
+        standing,
+        artifact: artifact(&upgrade.artifacts)?,
+    })
+}
+
+fn artifact(offered: &[pb::governance::v1::Artifact]) -> Option<ArtifactFact> {
+    let platform = host_platform();
+    let Some(artifact) = offered.iter().find(|artifact| artifact.platform == platform) else {
+        let offered = offered.iter().map(|artifact| artifact.platform.clone()).collect();
+        return Some(ArtifactFact::MissingForPlatform { platform, offered });
+    };
+    (artifact.sha256.len() == 32).then(|| {
+        ArtifactFact::Available(Artifact {
+            url: artifact.url.clone(),
+            size: artifact.size,
+            sha256: hex::encode(&artifact.sha256),
+        })
+    })
+}
 
 /// What the link to a node saw.
 #[derive(Debug)]
@@ -173,5 +252,66 @@ impl Appearance {
             }
             None => std::future::pending().await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(version: &str, platform: &str) -> NodeReport {
+        NodeReport {
+            version: "1.0.0".to_owned(),
+            height: 7,
+            upgrades: vec![AnnouncedUpgrade {
+                proposal_id: vec![0xab; 32],
+                upgrade: Some(pb::governance::v1::Upgrade {
+                    version: version.to_owned(),
+                    height: 30,
+                    artifacts: vec![pb::governance::v1::Artifact {
+                        platform: platform.to_owned(),
+                        url: "file:///x".to_owned(),
+                        size: 3,
+                        sha256: vec![1; 32],
+                    }],
+                    description: String::new(),
+                }),
+                phase: ProposalPhase::Approved.into(),
+            }],
+            ..NodeReport::default()
+        }
+    }
+
+    #[test]
+    fn a_report_is_translated_for_this_platform() {
+        let translated = translate(&report("1.1.0", &host_platform())).unwrap();
+        assert_eq!(translated.height, Height(7));
+        assert_eq!(translated.upgrades[0].standing, Standing::Approved);
+        assert_eq!(translated.upgrades[0].plan.id.0, "ab".repeat(32));
+        assert!(matches!(
+            translated.upgrades[0].artifact,
+            ArtifactFact::Available(_)
+        ));
+        let elsewhere = translate(&report("1.1.0", "plan9/mips")).unwrap();
+        assert!(matches!(
+            elsewhere.upgrades[0].artifact,
+            ArtifactFact::MissingForPlatform { .. }
+        ));
+    }
+
+    #[test]
+    fn a_version_that_would_lead_out_of_the_home_is_not_believed() {
+        for hostile in ["../../etc", "1.1.0/../..", "1.1", "", "1.1.0-a/b"] {
+            assert!(
+                translate(&report(hostile, &host_platform()))
+                    .unwrap()
+                    .upgrades
+                    .is_empty(),
+                "{hostile}"
+            );
+        }
+        let mut halted = report("1.1.0", &host_platform());
+        halted.version = "../x".to_owned();
+        assert_eq!(translate(&halted), None);
     }
 }

@@ -1,6 +1,20 @@
-//! `visor status`.
-use super::{CommandError, HomeArgument};
+//! `visor status`: what visor and its node are doing; from the journal when no visor runs.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::time::Duration;
+
+use proto::pb::visor::v1::{GetStatusRequest, Phase, Status};
+use serde_json::{Value, json};
+
+use super::{CommandError, HomeArgument, print};
+use crate::daemon;
 use crate::exit_code;
+use crate::home::Home;
+use crate::rpc;
+
+/// A visor answers from a snapshot, at once; this is for a machine under load.
+const ANSWER: Duration = Duration::from_secs(5);
 
 #[derive(clap::Args)]
 pub(super) struct StatusArguments {
@@ -12,6 +26,170 @@ pub(super) struct StatusArguments {
 }
 
 pub(super) fn status(arguments: &StatusArguments) -> Result<u8, CommandError> {
-    let _ = (arguments.json, &arguments.home);
-    Ok(exit_code::SUCCESS)
+    let home = Home::open(&arguments.home.home)?;
+    let runtime = super::run::runtime()?;
+    let answer = runtime.block_on(tokio::time::timeout(ANSWER, ask(&home)));
+    if let Ok(Some(status)) = answer {
+        print(&if arguments.json {
+            to_json(&status, true).to_string()
+        } else {
+            to_text(&status)
+        })?;
+        return Ok(exit_code::SUCCESS);
+    }
+    // Status for people; a closed stderr is nobody's loss.
+    let _ = writeln!(
+        io::stderr(),
+        "visor: no visor answers at {}. This is what the journal last knew; start one with `visor run --home {}`",
+        home.socket().display(),
+        home.root().display()
+    );
+    let status = daemon::last_known(&home)?;
+    print(&if arguments.json {
+        to_json(&status, false).to_string()
+    } else {
+        to_text(&status)
+    })?;
+    Ok(exit_code::UNREACHABLE)
+}
+
+async fn ask(home: &Home) -> Option<Status> {
+    let mut client = rpc::connect(&home.socket()).await.ok()?;
+    Some(client.get_status(GetStatusRequest {}).await.ok()?.into_inner())
+}
+
+/// `PHASE_BACKING_UP` becomes `backing_up`.
+fn phase_name(status: &Status) -> String {
+    let name = Phase::try_from(status.phase)
+        .unwrap_or(Phase::Unspecified)
+        .as_str_name();
+    name.strip_prefix("PHASE_").unwrap_or(name).to_lowercase()
+}
+
+/// The versioned contract with scripts. Every field is always there; what is not known is null.
+fn to_json(status: &Status, running: bool) -> Value {
+    let version = |text: &str| if text.is_empty() { Value::Null } else { json!(text) };
+    json!({
+        "schema": 1,
+        "visor_running": running,
+        "visor_version": version(&status.visor_version),
+        "visor_pid": if running { json!(status.visor_pid) } else { Value::Null },
+        "phase": phase_name(status),
+        "current_version": version(&status.current_version),
+        "node": status.node.as_ref().map(|node| json!({ "pid": node.pid, "adopted": node.adopted })),
+        "node_connected": status.node_connected,
+        "node_height": status.node_height,
+        "node_version": version(&status.node_version),
+        "upgrade": status.upgrade.as_ref().map(|upgrade| json!({
+            "proposal_id": upgrade.proposal_id,
+            "version": upgrade.version,
+            "height": upgrade.height,
+            "approved": upgrade.approved,
+            "staged": upgrade.staged,
+            "staging_problem": version(&upgrade.staging_problem),
+        })),
+        "restarts": status.restarts,
+        "last_upgrade": status.last_upgrade.as_ref().map(|upgrade| json!({
+            "from": upgrade.from,
+            "to": upgrade.to,
+            "height": upgrade.height,
+            "stop_ms": upgrade.stop_ms,
+            "node_down_ms": upgrade.node_down_ms,
+            "exit_to_exec_us": upgrade.exit_to_exec_us,
+            "restarts": upgrade.restarts,
+        })),
+        "problems": status.problems,
+    })
+}
+
+fn to_text(status: &Status) -> String {
+    let mut text = String::new();
+    let mut line = |name: &str, value: String| {
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "{name:<14}{value}");
+    };
+    line("phase", phase_name(status).replace('_', " "));
+    line("version", status.current_version.clone());
+    line(
+        "node",
+        match &status.node {
+            Some(node) if node.adopted => format!("running, pid {} (found running)", node.pid),
+            Some(node) => format!("running, pid {}", node.pid),
+            None => "not running".to_owned(),
+        },
+    );
+    if status.node_height > 0 {
+        let connected = if status.node_connected {
+            ""
+        } else {
+            " (last known)"
+        };
+        line("height", format!("{}{connected}", status.node_height));
+    }
+    if let Some(upgrade) = &status.upgrade {
+        let accepted = if upgrade.approved {
+            "approved"
+        } else {
+            "being voted on"
+        };
+        line(
+            "next upgrade",
+            format!("v{}@{}, {accepted}", upgrade.version, upgrade.height),
+        );
+        line(
+            "staged",
+            if upgrade.staged {
+                "yes".to_owned()
+            } else {
+                "not yet".to_owned()
+            },
+        );
+        if !upgrade.staging_problem.is_empty() {
+            line("  problem", upgrade.staging_problem.clone());
+        }
+    }
+    if status.restarts > 0 {
+        line("restarts", status.restarts.to_string());
+    }
+    if let Some(upgrade) = &status.last_upgrade {
+        line(
+            "last upgrade",
+            format!(
+                "{} to {} after block {}; the node was down for {} ms, visor's share {} us",
+                upgrade.from, upgrade.to, upgrade.height, upgrade.node_down_ms, upgrade.exit_to_exec_us
+            ),
+        );
+    }
+    for problem in &status.problems {
+        line("problem", problem.clone());
+    }
+    text.truncate(text.trim_end().len());
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_names_the_phase_in_snake_case_and_has_every_field() {
+        let status = Status {
+            phase: Phase::BackingUp.into(),
+            ..Status::default()
+        };
+        let value = to_json(&status, true);
+        assert_eq!(value["phase"], "backing_up");
+        assert_eq!(value["schema"], 1);
+        for field in [
+            "node",
+            "upgrade",
+            "last_upgrade",
+            "current_version",
+            "problems",
+            "restarts",
+            "node_connected",
+        ] {
+            assert!(value.get(field).is_some(), "{field}");
+        }
+    }
 }

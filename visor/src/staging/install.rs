@@ -1,18 +1,19 @@
 //! From an accepted plan to a complete version folder.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use super::digest::{DigestError, file_digest};
 use super::fetch::{FetchError, fetch};
-use super::platform::host_platform;
 use crate::config::{ConfigError, Staging};
-use crate::home::{Home, sync_directory};
+use crate::home::{Home, sync_directory, write_durably};
 use crate::process::{ProbeError, run_probe};
 use crate::run_config::RunConfig;
 
@@ -21,6 +22,12 @@ const MAX_VERSION_OUTPUT: u64 = 64 << 10;
 /// A file that was just written can look busy while another thread forks; that lasts for a moment only.
 const BUSY_RETRIES: u32 = 50;
 
+/// The ids of the upgrades that the chain still votes on or has decided on, hexadecimal. Shared with the loop, which learns them.
+pub type LiveUpgrades = Arc<Mutex<BTreeSet<String>>>;
+
+/// The file in a version folder made by staging that names the proposal it was made for.
+const STAGED_FOR: &str = "staged-for";
+
 /// What is to be staged, as the accepted plan has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {
@@ -28,15 +35,13 @@ pub struct Order {
     pub id: String,
     /// The version without a leading `v`.
     pub version: String,
-    /// What is offered, one per platform.
-    pub artifacts: Vec<Artifact>,
+    /// The binary for this host.
+    pub artifact: Artifact,
 }
 
 /// One platform's binary.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Artifact {
-    /// `linux/amd64`.
-    pub platform: String,
     /// Where it is.
     pub url: String,
     /// Bytes.
@@ -48,19 +53,6 @@ pub struct Artifact {
 /// Why a version could not be staged.
 #[derive(Debug, thiserror::Error)]
 pub enum StagingError {
-    /// The plan has nothing for this host.
-    #[error(
-        "stage version {version}: expected an artifact for this host's platform {host}, the accepted plan offers {offered}. This \
-         host cannot follow the upgrade: run the validator on an offered platform, or agree on a proposal that has one for {host}"
-    )]
-    NoArtifact {
-        /// The version.
-        version: String,
-        /// This host.
-        host: String,
-        /// What there is.
-        offered: String,
-    },
     /// Larger than the operator allows.
     #[error(
         "stage version {version}: the artifact has {size} bytes, at most {limit} are allowed (staging.max_artifact_size)"
@@ -166,17 +158,34 @@ fn io_error<'a>(operation: &'static str, path: &'a Path) -> impl Fn(io::Error) -
 ///
 /// # Errors
 /// When it is not there and could not be made; the text is for the operator.
-pub async fn stage(home: &Home, limits: &Staging, order: &Order, current: &str) -> Result<(), StagingError> {
-    let artifact = choose(order, limits)?;
+pub async fn stage(
+    home: &Home,
+    limits: &Staging,
+    order: &Order,
+    current: &str,
+    live: &LiveUpgrades,
+) -> Result<(), StagingError> {
+    let artifact = &order.artifact;
+    if artifact.size > limits.max_artifact_size {
+        return Err(StagingError::TooLarge {
+            version: order.version.clone(),
+            size: artifact.size,
+            limit: limits.max_artifact_size,
+        });
+    }
     let folder = home.folder(&Home::folder_name(&order.version));
     if fs::symlink_metadata(&folder).is_ok() {
-        return verify_folder(&folder, order, artifact, limits)
-            .await
-            .map_err(|source| StagingError::OtherContents {
-                version: order.version.clone(),
-                folder,
-                source: Box::new(source),
-            });
+        match verify_folder(&folder, order, artifact, limits).await {
+            Ok(()) => return Ok(()),
+            Err(_) if is_dead(&folder, live) && home.folder(current) != folder => discard(home, &folder)?,
+            Err(source) => {
+                return Err(StagingError::OtherContents {
+                    version: order.version.clone(),
+                    folder,
+                    source: Box::new(source),
+                });
+            }
+        }
     }
     let mut run = RunConfig::read(&home.folder(current))?;
     let binary = PathBuf::from(run.node.binary.file_name().unwrap_or_else(|| "node".as_ref()));
@@ -209,6 +218,8 @@ pub async fn stage(home: &Home, limits: &Staging, order: &Order, current: &str) 
         run.node.binary = binary;
         run.write(&work)
             .map_err(io_error("write the run configuration in", &work))?;
+        let mark = work.join(STAGED_FOR);
+        write_durably(&mark, order.id.as_bytes(), 0o644).map_err(io_error("write", &mark))?;
         // The mode was set after the content was synced.
         File::open(&program)
             .and_then(|file| file.sync_all())
@@ -225,33 +236,26 @@ pub async fn stage(home: &Home, limits: &Staging, order: &Order, current: &str) 
     result
 }
 
-fn choose<'a>(order: &'a Order, limits: &Staging) -> Result<&'a Artifact, StagingError> {
-    let host = host_platform();
-    let Some(artifact) = order.artifacts.iter().find(|artifact| artifact.platform == host) else {
-        let offered: Vec<&str> = order
-            .artifacts
-            .iter()
-            .map(|artifact| artifact.platform.as_str())
-            .collect();
-        let offered = if offered.is_empty() {
-            "none".to_owned()
-        } else {
-            offered.join(", ")
-        };
-        return Err(StagingError::NoArtifact {
-            version: order.version.clone(),
-            host,
-            offered,
-        });
-    };
-    if artifact.size > limits.max_artifact_size {
-        return Err(StagingError::TooLarge {
-            version: order.version.clone(),
-            size: artifact.size,
-            limit: limits.max_artifact_size,
-        });
+/// A folder that staging made for a proposal that came to nothing. A folder made by hand is never one.
+fn is_dead(folder: &Path, live: &LiveUpgrades) -> bool {
+    match (fs::read_to_string(folder.join(STAGED_FOR)), live.lock()) {
+        (Ok(id), Ok(live)) => !live.contains(id.trim()),
+        _ => false,
     }
-    Ok(artifact)
+}
+
+/// Out of sight by one rename first, so that no half-removed folder ever has a version's name.
+fn discard(home: &Home, folder: &Path) -> Result<(), StagingError> {
+    let away = home.staging().join("discarded");
+    match fs::remove_dir_all(&away) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(io_error("remove", &away)(error));
+        }
+        _ => {}
+    }
+    fs::create_dir_all(home.staging()).map_err(io_error("create", &away))?;
+    fs::rename(folder, &away).map_err(io_error("move away", folder))?;
+    fs::remove_dir_all(&away).map_err(io_error("remove", &away))
 }
 
 /// A folder that an earlier attempt completed, or that the operator made by hand.
@@ -335,47 +339,5 @@ pub async fn probe_version(program: &Path, limit: Duration) -> Result<String, Ve
             program: program.to_path_buf(),
             found: String::from_utf8_lossy(&output[..output.len().min(200)]).into_owned(),
         }),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn order(platform: &str, size: u64) -> Order {
-        Order {
-            id: "ab".to_owned(),
-            version: "1.1.0".to_owned(),
-            artifacts: vec![Artifact {
-                platform: platform.to_owned(),
-                url: "file:///nowhere".to_owned(),
-                size,
-                sha256: [0; 32],
-            }],
-        }
-    }
-
-    #[test]
-    fn a_missing_platform_names_the_offered_ones_and_this_host() {
-        let error = choose(&order("plan9/mips", 1), &Staging::default())
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("plan9/mips") && error.contains(&host_platform()),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn an_artifact_above_the_limit_is_refused_before_it_is_fetched() {
-        let limits = Staging {
-            max_artifact_size: 10,
-            ..Staging::default()
-        };
-        assert!(matches!(
-            choose(&order(&host_platform(), 11), &limits),
-            Err(StagingError::TooLarge { .. })
-        ));
-        assert!(choose(&order(&host_platform(), 10), &limits).is_ok());
     }
 }

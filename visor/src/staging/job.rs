@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::install::{Order, stage};
+use super::install::{LiveUpgrades, Order, stage};
 use crate::cli::chain;
 use crate::config::Staging;
 use crate::home::Home;
@@ -39,6 +39,7 @@ impl Job {
         limits: Staging,
         order: Order,
         current: String,
+        live: LiveUpgrades,
         outcomes: mpsc::Sender<(Order, Outcome)>,
     ) -> io::Result<Self> {
         let (cancel, cancelled) = oneshot::channel();
@@ -48,8 +49,11 @@ impl Job {
         thread::Builder::new().name("staging".to_owned()).spawn(move || {
             runtime.block_on(async {
                 tokio::select! {
-                    _ = cancelled => {}
-                    () = until_staged(&home, &limits, &order, &current, &outcomes) => {}
+                    _ = cancelled => {
+                        // Best effort: what is left is removed when the home is opened the next time.
+                        let _ = std::fs::remove_dir_all(home.staging().join(&order.id));
+                    }
+                    () = until_staged(&home, &limits, &order, &current, &live, &outcomes) => {}
                 }
             });
             // A name lookup may still run; nobody waits for it.
@@ -64,11 +68,12 @@ async fn until_staged(
     limits: &Staging,
     order: &Order,
     current: &str,
+    live: &LiveUpgrades,
     outcomes: &mpsc::Sender<(Order, Outcome)>,
 ) {
     let mut delays = Delays::new(limits.retry_initial, limits.retry_max);
     loop {
-        let outcome = match stage(home, limits, order, current).await {
+        let outcome = match stage(home, limits, order, current, live).await {
             Ok(()) => Outcome::Staged,
             Err(error) => Outcome::Failed(chain(&error)),
         };

@@ -11,6 +11,6 @@ mod platform;
 
 pub use digest::{DigestError, file_digest};
 pub use fetch::FetchError;
-pub use install::{Artifact, Order, StagingError, VersionProbeError, probe_version, stage};
+pub use install::{Artifact, LiveUpgrades, Order, StagingError, VersionProbeError, probe_version, stage};
 pub use job::{Job, Outcome};
 pub use platform::host_platform;

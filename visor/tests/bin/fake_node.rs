@@ -51,6 +51,8 @@ struct Behaviour {
     helper: bool,
     helper_setsid: bool,
     helper_ignores_sigterm: bool,
+    /// A version that makes no blocks.
+    stall: Option<String>,
     /// The version it reports; its own when absent.
     claims_version: Option<String>,
 }
@@ -227,7 +229,8 @@ async fn run(
             .upgrade
             .as_ref()
             .is_some_and(|plan| height >= plan.height && version != plan.version);
-        if !behaviour.paused && !halted {
+        let stalled = behaviour.paused || behaviour.stall.as_deref() == Some(version);
+        if !stalled && !halted {
             height += 1;
             let part = home.join("height.part");
             fs::write(&part, height.to_string())?;

@@ -1,8 +1,10 @@
 //! Visor over real processes. One binary; a file that is not listed here fails the guard test.
 
+mod bad_input;
 mod process;
 mod scene;
 mod staging;
+mod stories;
 
 #[test]
 fn every_file_is_listed() {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::sync::mpsc;
 use visor::lock::NodeLock;
-use visor::process::{Exit, Launch, Node, ProcessError, StopOrder, find_running};
+use visor::process::{Exit, Found, Launch, Node, ProcessError, StopOrder, find_running};
 
 use crate::scene::{Host, OLD, wait_for};
 
@@ -132,17 +132,16 @@ async fn vis_04_a_node_left_running_is_found_and_adopted() {
     let pid = started.pid();
     // What a dead visor leaves: the node, and nobody who watches it.
     drop(started);
-    let running = find_running(&bench.lock).await.unwrap().unwrap();
-    assert_eq!(running.main.pid.as_raw_nonzero().get().unsigned_abs(), pid);
-    assert_eq!(
-        running.program,
-        Some(fs::canonicalize(bench.host.artifact(OLD)).unwrap())
-    );
-    let adopted = Node::adopt(running.main.pid, &bench.lock, QUICK, bench.sender.clone()).unwrap();
+    let Found::Node { main, program } = find_running(&bench.lock).await.unwrap() else {
+        panic!("no node was found")
+    };
+    assert_eq!(main.pid.as_raw_nonzero().get().unsigned_abs(), pid);
+    assert_eq!(program, fs::canonicalize(bench.host.artifact(OLD)).unwrap());
+    let adopted = Node::adopt(main.pid, &bench.lock, QUICK, bench.sender.clone()).unwrap();
     adopted.stop(QUICK);
     let exit = bench.exit().await;
     assert_eq!((exit.pid, exit.code, exit.signal), (pid, None, None));
-    assert_eq!(find_running(&bench.lock).await.unwrap(), None);
+    assert_eq!(find_running(&bench.lock).await.unwrap(), Found::Nothing);
 }
 
 #[tokio::test]
@@ -152,8 +151,10 @@ async fn vis_03_a_deleted_lock_file_does_not_hide_a_running_node() {
     let pid = node.pid();
     drop(node);
     fs::remove_file(bench.host.home().join("node.lock")).unwrap();
-    let running = find_running(&bench.lock).await.unwrap().unwrap();
-    assert_eq!(running.main.pid.as_raw_nonzero().get().unsigned_abs(), pid);
+    let Found::Node { main, .. } = find_running(&bench.lock).await.unwrap() else {
+        panic!("no node was found")
+    };
+    assert_eq!(main.pid.as_raw_nonzero().get().unsigned_abs(), pid);
 }
 
 #[tokio::test]

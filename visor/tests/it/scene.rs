@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -32,6 +32,7 @@ pub(crate) struct Host {
     dir: tempfile::TempDir,
     behaviour: Value,
     visors: u32,
+    hidden: bool,
 }
 
 /// A running visor; killed when dropped.
@@ -47,6 +48,7 @@ impl Host {
             dir: tempfile::Builder::new().prefix("vt").tempdir().unwrap(),
             behaviour: json!({}),
             visors: 0,
+            hidden: false,
         };
         fs::create_dir(host.node_home()).unwrap();
         host.binary(OLD);
@@ -98,10 +100,16 @@ impl Host {
 
     /// A copy of the fake node that is `version`.
     pub(crate) fn binary(&self, version: &str) -> PathBuf {
+        self.binary_with(version, b"")
+    }
+
+    /// The same, with other bytes in it.
+    pub(crate) fn binary_with(&self, version: &str, extra: &[u8]) -> PathBuf {
         let path = self.artifact(version);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::copy(env!("CARGO_BIN_EXE_fake-node"), &path).unwrap();
         let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
+        file.write_all(extra).unwrap();
         write!(file, "\nFAKE-VERSION:{version}").unwrap();
         file.set_permissions(fs::Permissions::from_mode(0o755)).unwrap();
         path
@@ -135,6 +143,9 @@ impl Host {
     pub(crate) fn announce(&mut self, blocks: u64) -> u64 {
         let path = self.binary(NEW);
         let bytes = fs::read(&path).unwrap();
+        if self.hidden {
+            fs::remove_file(&path).unwrap();
+        }
         let height = self.height() + blocks;
         self.behave(json!({ "upgrade": {
             "id": "ab".repeat(32),
@@ -176,6 +187,28 @@ impl Host {
             .find_map(|line| line.strip_prefix("start "))
             .unwrap();
         start.split(' ').next().unwrap().parse().unwrap()
+    }
+
+    /// While hidden, the artifact cannot be fetched.
+    pub(crate) fn hide_artifact(&mut self, hidden: bool) {
+        self.hidden = hidden;
+        if !hidden {
+            self.binary(NEW);
+        }
+    }
+
+    /// Changes one byte of the artifact after it was announced.
+    pub(crate) fn corrupt_artifact(&self) {
+        let path = self.artifact(NEW);
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[5000] ^= 1;
+        fs::write(path, bytes).unwrap();
+    }
+
+    /// No process of this host's node is alive.
+    pub(crate) fn assert_no_node(&self) {
+        let lock = visor::lock::NodeLock::new(self.home().join("node.lock"));
+        assert!(lock.prove_gone().unwrap().is_some(), "{:?}", lock.holders());
     }
 
     /// VIS-03, by the node's own locks.
@@ -296,9 +329,4 @@ impl Drop for Visor {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// Reads a whole file.
-pub(crate) fn read(path: &Path) -> Vec<u8> {
-    fs::read(path).unwrap()
 }

@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use visor::config::Staging;
 use visor::home::Home;
 use visor::run_config::RunConfig;
-use visor::staging::{Artifact, Order, StagingError, host_platform, stage};
+use visor::staging::{Artifact, LiveUpgrades, Order, StagingError, stage};
 
 use crate::scene::{Host, NEW};
 
@@ -20,12 +20,11 @@ fn order(file: &Path, url: String) -> Order {
     Order {
         id: "cd".repeat(32),
         version: NEW.to_owned(),
-        artifacts: vec![Artifact {
-            platform: host_platform(),
+        artifact: Artifact {
             url,
             size: bytes.len() as u64,
             sha256: Sha256::digest(&bytes).into(),
-        }],
+        },
     }
 }
 
@@ -52,7 +51,23 @@ fn serve_once(status: &'static str, body: Vec<u8>, announced: usize) -> String {
 }
 
 async fn run(host: &Host, order: &Order) -> Result<(), StagingError> {
-    stage(&Home::at(host.home()), &Staging::default(), order, "genesis").await
+    run_among(host, order, &[]).await
+}
+
+/// With these proposals alive beside it.
+async fn run_among(host: &Host, order: &Order, live: &[&Order]) -> Result<(), StagingError> {
+    let ids = LiveUpgrades::default();
+    ids.lock()
+        .unwrap()
+        .extend(live.iter().map(|order| order.id.clone()));
+    stage(
+        &Home::at(host.home()),
+        &Staging::default(),
+        order,
+        "genesis",
+        &ids,
+    )
+    .await
 }
 
 /// VIS-06: after a refusal nothing executable and nothing half-made is left.
@@ -167,4 +182,25 @@ async fn vis_06_an_existing_folder_is_used_when_equal_and_refused_when_not() {
     fs::remove_file(folder.join("fake-node")).unwrap();
     fs::copy(host.artifact(NEW), folder.join("fake-node")).unwrap();
     run(&host, &order).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_folder_of_a_dead_proposal_gives_way_and_one_of_a_live_proposal_does_not() {
+    let host = Host::new();
+    let first = file_order(&host);
+    run(&host, &first).await.unwrap();
+    // The same version, built again and proposed again.
+    let again = host.binary_with(NEW, b"another build");
+    let second = Order {
+        id: "ef".repeat(32),
+        ..order(&again, format!("file://{}", again.display()))
+    };
+    let error = run_among(&host, &second, &[&first, &second]).await.unwrap_err();
+    assert!(matches!(error, StagingError::OtherContents { .. }), "{error}");
+    run_among(&host, &second, &[&second]).await.unwrap();
+    assert_eq!(
+        fs::read(host.home().join("v1.1.0/fake-node")).unwrap(),
+        fs::read(&again).unwrap()
+    );
+    assert_eq!(fs::read_dir(host.home().join("staging")).unwrap().count(), 0);
 }

@@ -1,0 +1,55 @@
+//! The planner's status in the words of `visor.v1`.
+
+use proto::pb::visor::v1 as pb;
+use visor_planner::{Phase, Status};
+
+pub(crate) fn of(status: &Status) -> pb::Status {
+    pb::Status {
+        visor_version: env!("CARGO_PKG_VERSION").to_owned(),
+        visor_pid: std::process::id(),
+        phase: phase(status.phase).into(),
+        current_version: status.current.0.clone(),
+        node: status.node.map(|(pid, adopted)| pb::NodeProcess { pid, adopted }),
+        node_height: status.height.0,
+        node_version: status
+            .node_version
+            .as_ref()
+            .map(|version| version.0.clone())
+            .unwrap_or_default(),
+        upgrade: status.upgrade.as_ref().map(|upgrade| pb::UpgradeStatus {
+            proposal_id: upgrade.id.0.clone(),
+            version: upgrade.version.0.clone(),
+            height: upgrade.height.0,
+            staged: upgrade.staged,
+            staging_problem: upgrade.staging_problem.clone(),
+            approved: upgrade.approved,
+        }),
+        restarts: status.restarts,
+        last_upgrade: status.last_upgrade.as_ref().map(|upgrade| pb::LastUpgrade {
+            from: upgrade.from.0.clone(),
+            to: upgrade.to.0.clone(),
+            height: upgrade.height.0,
+            node_down_ms: upgrade.node_down_ms,
+            exit_to_exec_us: upgrade.exit_to_exec_us,
+            restarts: upgrade.restarts,
+            stop_ms: upgrade.stop_ms,
+        }),
+        problems: status.problems.clone(),
+        node_connected: status.connected,
+    }
+}
+
+fn phase(phase: Phase) -> pb::Phase {
+    match phase {
+        Phase::Running => pb::Phase::Running,
+        Phase::Staging => pb::Phase::Staging,
+        Phase::Staged => pb::Phase::Staged,
+        Phase::Halting => pb::Phase::Halting,
+        Phase::Swapping => pb::Phase::Swapping,
+        Phase::Starting => pb::Phase::Starting,
+        Phase::Probation => pb::Phase::Probation,
+        Phase::Retrying => pb::Phase::Retrying,
+        Phase::Failed => pb::Phase::Failed,
+        Phase::Stopping => pb::Phase::Stopping,
+    }
+}
