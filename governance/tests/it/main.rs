@@ -13,6 +13,8 @@ mod fixture;
 mod genesis;
 mod golden;
 mod guard;
+mod history;
+mod invariants;
 mod latch;
 mod lookup;
 mod model;
