@@ -58,6 +58,9 @@ impl Binaries {
             // Other tests run this file and expect the release of a plain build.
             cargo_build(&profile, &["--bin", "governance"], None)?;
         }
+        for (binary, version) in [(&old_node, OLD_VERSION), (&new_node, NEW_VERSION)] {
+            check_stamp(binary, version)?;
+        }
         Ok(Self {
             old_node,
             new_node,
@@ -133,6 +136,22 @@ fn cargo_build(profile: &str, targets: &[&str], version: Option<&str>) -> Result
         bail!(
             "cargo build for release {} failed: {status}",
             version.unwrap_or(OLD_VERSION)
+        );
+    }
+    Ok(())
+}
+
+/// Fails unless the binary says that it is this release: another cargo may have built in between.
+fn check_stamp(binary: &Path, version: &str) -> Result<()> {
+    let output = Command::new(binary)
+        .args(["version", "--output", "json"])
+        .output()
+        .with_context(|| format!("run {}", binary.display()))?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    if !said.contains(&format!("\"version\":\"{version}\"")) {
+        bail!(
+            "{} should be release {version}, but says {said}; build again while no other cargo runs here",
+            binary.display()
         );
     }
     Ok(())

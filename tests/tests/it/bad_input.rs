@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use e2e::{Cluster, ClusterOptions, HostView, Wallet};
-use governance::{Action, ChainId, Choice, Height, SigningKey, Transaction};
+use governance::{Action, Choice, Height, SigningKey, Transaction};
 use proto::pb::governance::v1 as pb;
 use proto::pb::governance::v1::governance_service_client::GovernanceServiceClient;
 use tonic::{Code, Status};
@@ -175,9 +175,9 @@ async fn transactions(cluster: &Cluster) {
     let key = SigningKey::from_bytes(&[7; 32]);
     let vote = |chain: &str, sequence: u64, key: &SigningKey| {
         Transaction {
-            chain_id: ChainId::new(chain).expect("a chain id"),
+            chain_id: chain.parse().expect("a chain id"),
             sequence,
-            last_valid_height: Height::new(80_000),
+            last_valid_height: Height(80_000),
             action: Action::Vote {
                 proposal: id.parse().expect("an id"),
                 choice: Choice::Approve,
@@ -208,7 +208,7 @@ async fn transactions(cluster: &Cluster) {
         .expect_err("a sequence number of the future");
     assert!(rejection_code(&gap).starts_with("GOV-13"), "{gap:?}");
     let mut forged = vote(cluster.chain_id(), 0, &member);
-    forged.transaction.last_valid_height = Height::new(79_999);
+    forged.transaction.last_valid_height = Height(79_999);
     let forged = submit(cluster, &forged).await.expect_err("a changed transaction");
     assert!(rejection_code(&forged).starts_with("GOV-13"), "{forged:?}");
     assert_ne!(rejection_code(&forged), rejection_code(&foreign));
