@@ -6,6 +6,8 @@ pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod exit_code;
+#[cfg(test)]
+mod fixture;
 pub mod handle;
 pub mod home;
 mod http;
