@@ -285,7 +285,12 @@ impl Config {
                 format!("{:?}", self.staging.retry_max),
             );
         }
-        if tracing_subscriber::EnvFilter::try_new(&self.log.level).is_err() {
+        if self
+            .log
+            .level
+            .parse::<tracing_subscriber::filter::Targets>()
+            .is_err()
+        {
             return refuse(
                 "log.level",
                 "a level such as \"info\", or filters such as \"visor=debug\"",

@@ -11,8 +11,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep_until;
 use visor_planner::{
-    Announced, ArtifactFact, Effect, ExitReason, Input, Observed, Planner, Process, Record, Timer, Timestamp,
-    UpgradeId, Version, recover,
+    Announced, ArtifactFact, Effect, ExitReason, Input, Observed, Planner, Process, Record, RecoverError,
+    Timer, Timestamp, UpgradeId, Version, recover,
 };
 
 use crate::adapter::governance::{EXIT_CODES, LinkEvent, translate};
@@ -81,7 +81,7 @@ pub fn last_known(home: &Home) -> Result<pb::Status, CommandError> {
     let observed = observe(home, node)?;
     let records: Vec<Record> = entries.into_iter().map(|entry| entry.record).collect();
     let (planner, _effects) = recover(config.planner(EXIT_CODES), now(), &records, observed)
-        .map_err(|error| CommandError::new(exit_code::CONFIG, error))?;
+        .map_err(|source| CommandError::new(exit_code::CONFIG, Contradiction { source }))?;
     let mut shown = status::of(&planner.status());
     match records.last() {
         Some(Record::GaveUp { reason, .. }) => {
@@ -244,7 +244,7 @@ impl Daemon {
         let records: Vec<Record> = entries.iter().map(|entry| entry.record.clone()).collect();
         let observed = observe(home, node)?;
         let (planner, effects) = recover(config.planner(EXIT_CODES), now(), &records, observed)
-            .map_err(|error| CommandError::new(exit_code::CONFIG, error))?;
+            .map_err(|source| CommandError::new(exit_code::CONFIG, Contradiction { source }))?;
         let status = watch::Sender::new(status::of(&planner.status()));
         let mut daemon = Self {
             planner,
@@ -491,6 +491,14 @@ async fn due(next: Option<(Timer, tokio::time::Instant)>) {
         Some((_, at)) => sleep_until(at).await,
         None => std::future::pending().await,
     }
+}
+
+/// The journal and the home do not agree on what is to be run.
+#[derive(Debug, thiserror::Error)]
+#[error("find the version to run")]
+struct Contradiction {
+    #[source]
+    source: RecoverError,
 }
 
 /// A node of this home runs that is of no known version.

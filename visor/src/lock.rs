@@ -10,9 +10,15 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::Pid;
+
+/// A visor that was killed while it started a program leaves a child that holds a copy of its lock until its exec; that takes
+/// milliseconds, on a machine under heavy load a little longer.
+const ORPHANED_COPY: Duration = Duration::from_secs(10);
 
 /// Why a lock could not be taken.
 #[derive(Debug, thiserror::Error)]
@@ -74,17 +80,29 @@ impl VisorLock {
             source,
         };
         let mut file = open(path).map_err(failed)?;
-        if !try_flock(&file).map_err(failed)? {
+        let began = Instant::now();
+        while !try_flock(&file).map_err(failed)? {
             let mut holder = String::new();
+            file.seek(SeekFrom::Start(0)).map_err(failed)?;
             file.read_to_string(&mut holder).map_err(failed)?;
-            let holder = match holder.trim() {
-                "" => "unknown".to_owned(),
-                pid => pid.to_owned(),
-            };
-            return Err(LockError::Held {
-                path: path.to_path_buf(),
-                holder,
-            });
+            let holder = holder.trim().to_owned();
+            let alive = holder
+                .parse()
+                .ok()
+                .and_then(Pid::from_raw)
+                .is_some_and(|pid| Holder::read(pid).is_some());
+            if alive || began.elapsed() > ORPHANED_COPY {
+                let holder = if holder.is_empty() {
+                    "unknown".to_owned()
+                } else {
+                    holder
+                };
+                return Err(LockError::Held {
+                    path: path.to_path_buf(),
+                    holder,
+                });
+            }
+            thread::sleep(Duration::from_millis(1));
         }
         file.set_len(0).map_err(failed)?;
         file.seek(SeekFrom::Start(0)).map_err(failed)?;
@@ -267,6 +285,21 @@ mod tests {
         assert!(error.contains(&format!("pid {}", std::process::id())), "{error}");
         drop(held);
         VisorLock::acquire(&path).unwrap();
+    }
+
+    #[test]
+    fn vis_03_a_copy_left_by_a_dead_visor_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("visor.lock");
+        let held = VisorLock::acquire(&path).unwrap();
+        // No process has this id: it is above the kernel's limit.
+        fs::write(&path, "4194305").unwrap();
+        let waiting = thread::spawn({
+            let path = path.clone();
+            move || VisorLock::acquire(&path)
+        });
+        drop(held);
+        waiting.join().unwrap().unwrap();
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub(super) struct StatusArguments {
 pub(super) fn status(arguments: &StatusArguments) -> Result<u8, CommandError> {
     let home = Home::open(&arguments.home.home)?;
     let runtime = super::run::runtime()?;
-    let answer = runtime.block_on(tokio::time::timeout(ANSWER, ask(&home)));
+    let answer = runtime.block_on(async { tokio::time::timeout(ANSWER, ask(&home)).await });
     if let Ok(Some(status)) = answer {
         print(&if arguments.json {
             to_json(&status, true).to_string()
