@@ -13,7 +13,7 @@ use arc_malachitebft_app_channel::app::net::{Multiaddr, PeerId};
 use arc_malachitebft_app_channel::app::types::core::LinearTimeouts;
 
 use super::Malachite;
-use super::wire::{MAX_PART_BYTES, MAX_SYNC_BYTES};
+use super::codec::{MAX_PART_BYTES, MAX_SYNC_BYTES};
 
 /// Timing of consensus. All nodes of a chain should have the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

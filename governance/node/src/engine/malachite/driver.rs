@@ -19,13 +19,13 @@ use governance::{Digest, Height, ReleaseVersion, SignedTransaction};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
+use super::codec::{self, MAX_GOSSIP_BYTES, MAX_SYNC_BYTES, WireCodec};
 use super::configuration::ConsensusOptions;
 use super::context::{Address, Candidate, ChainHeight, GovernanceContext, Part, ProposedBlock, Validators};
 use super::peers::{Peer, Peers, Quorum};
 use super::proposals::Proposals;
 use super::proposer;
 use super::signing::{ConsensusSigner, ConsensusVerifier};
-use super::wire::{self, MAX_GOSSIP_BYTES, MAX_SYNC_BYTES, WireCodec};
 use crate::engine::{Application, ApplicationError, Block, BlockFault, EngineError, Info, Ports};
 
 /// How often transactions that wait are told again, for those who missed them.
@@ -446,7 +446,7 @@ impl<A: Application> Driver<A> {
         let certificate =
             ExtendedCommitCertificate::from_commit_certificate_and_extensions(certificate, extensions);
         let certificate =
-            wire::encode_certificate(&certificate).map_err(|error| stopped(&error.to_string()))?;
+            codec::encode_certificate(&certificate).map_err(|error| stopped(&error.to_string()))?;
         // Disk work on a thread that may block: the engine's other parts go on meanwhile.
         let application = &mut self.application;
         let info = tokio::task::block_in_place(|| -> Result<Info, ApplicationError> {
@@ -476,7 +476,7 @@ impl<A: Application> Driver<A> {
         let blocks = self.application.decided_blocks(first, last, MAX_SYNC_BYTES / 2)?;
         let mut values = Vec::with_capacity(blocks.len());
         for decided in blocks {
-            match wire::decode_certificate(&decided.certificate) {
+            match codec::decode_certificate(&decided.certificate) {
                 Ok(certificate) => values.push(RawDecidedValue::new(decided.block.into(), certificate)),
                 Err(error) => {
                     tracing::error!(block.height = decided.height.0, error = %error, "a stored certificate cannot be read");

@@ -9,6 +9,7 @@
 //! - After the last block of a version the engine is never told to start another height. It keeps its connections, tells
 //!   its height and serves blocks to those who lag behind.
 
+mod codec;
 mod configuration;
 mod context;
 mod driver;
@@ -33,10 +34,10 @@ use governance::{ChainId, PublicKey, ReleaseVersion, SigningKey};
 pub use configuration::{ConsensusOptions, PeerAddress, PeerAddressError};
 
 use crate::engine::{Application, Engine, EngineError, Ports};
+use codec::WireCodec;
 use context::{Address, GovernanceContext};
 use driver::{Driver, Setup};
 use signing::{ConsensusSigner, ConsensusVerifier};
-use wire::WireCodec;
 
 /// How long the engine's parts may take to close their connections and files. What is not closed by then, the end of
 /// the process closes.
