@@ -444,7 +444,7 @@ mod tests {
         let mut payloads = Vec::new();
         let mut ends = vec![bytes.len()];
         for (sequence, length) in [0_usize, 1, 63, 64, 65, 300].into_iter().enumerate() {
-            let payload: Vec<u8> = (0..length).map(|index| (index % 251) as u8).collect();
+            let payload: Vec<u8> = (0..=250).cycle().take(length).collect();
             let (frame, next) = encode_frame(&chain, sequence as u64, &payload).unwrap();
             bytes.extend_from_slice(&frame);
             chain = next;
