@@ -58,15 +58,26 @@ impl Binaries {
             // Other tests run this file and expect the release of a plain build.
             cargo_build(&profile, &["--bin", "governance"], None)?;
         }
-        for (binary, version) in [(&old_node, OLD_VERSION), (&new_node, NEW_VERSION)] {
-            check_stamp(binary, version)?;
-        }
-        Ok(Self {
-            old_node,
-            new_node,
-            visor: keep(&profile_dir.join("visor"), &releases, "host")?,
-            wallet: keep(&profile_dir.join("wallet"), &releases, "desk")?,
-        })
+        keep(&profile_dir.join("visor"), &releases, "host")?;
+        keep(&profile_dir.join("wallet"), &releases, "desk")?;
+        Self::built()
+    }
+
+    /// What [`Binaries::build`] has built last.
+    ///
+    /// # Errors
+    /// When it has built nothing, or something else.
+    pub fn built() -> Result<Self> {
+        let releases = own_profile()?.0.join("releases");
+        let binaries = Self {
+            old_node: releases.join(OLD_VERSION).join("governance"),
+            new_node: releases.join(NEW_VERSION).join("governance"),
+            visor: releases.join("host").join("visor"),
+            wallet: releases.join("desk").join("wallet"),
+        };
+        check_stamp(&binaries.old_node, OLD_VERSION)?;
+        check_stamp(&binaries.new_node, NEW_VERSION)?;
+        Ok(binaries)
     }
 }
 

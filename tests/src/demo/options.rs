@@ -32,6 +32,10 @@ pub struct DemoOptions {
     /// Print one JSON object on standard output, everything else on standard error.
     #[arg(long)]
     pub json: bool,
+
+    /// Use the programs as they were built last: for tests, which have built them and would only wait for other builds.
+    #[arg(long, hide = true)]
+    pub no_build: bool,
 }
 
 impl DemoOptions {

@@ -30,12 +30,14 @@ const LIMIT_PER_BLOCK: Duration = Duration::from_secs(3);
 /// # Errors
 /// When the outcome is not the one that the votes imply, hosts disagree on a state root, or a part fails.
 pub async fn run(options: &DemoOptions, view: &mut View) -> Result<Summary> {
-    view.line(
-        "building the node twice (1.0.0 and 1.1.0), the visor and the wallet; the first time takes minutes",
-    );
-    let binaries = tokio::task::spawn_blocking(Binaries::build)
-        .await
-        .context("build")??;
+    let binaries = if options.no_build {
+        Binaries::built()?
+    } else {
+        view.line("building the node twice (1.0.0 and 1.1.0), the visor and the wallet; the first time takes minutes");
+        tokio::task::spawn_blocking(Binaries::build)
+            .await
+            .context("build")??
+    };
     let cluster_options = ClusterOptions {
         validators: options.validators.into(),
         home: options.home.clone(),

@@ -14,7 +14,10 @@ use crate::story::{
 
 async fn demo(args: &[&str]) -> Value {
     binaries().await;
-    let (code, stdout, stderr) = run(Command::new(env!("CARGO_BIN_EXE_demo")).arg("--json").args(args)).await;
+    let (code, stdout, stderr) = run(Command::new(env!("CARGO_BIN_EXE_demo"))
+        .args(["--json", "--no-build"])
+        .args(args))
+    .await;
     assert_eq!(code, Some(0), "{stdout}\n{stderr}");
     assert_eq!(
         stdout.lines().count(),
@@ -67,7 +70,7 @@ async fn demo_leaves_nothing_behind_when_interrupted() {
     let mut demo = tokio::process::Command::new(env!("CARGO_BIN_EXE_demo"))
         .arg("--home")
         .arg(home.path())
-        .args(["--json"])
+        .args(["--json", "--no-build"])
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .kill_on_drop(true)
