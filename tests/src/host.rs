@@ -168,14 +168,14 @@ impl Host {
     pub async fn stop(&mut self) -> Result<()> {
         self.request_stop();
         let mut problem = None;
-        if let Some(mut visor) = self.visor.take() {
-            if visor.wait_until(Instant::now() + STOP_LIMIT).await?.is_none() {
-                problem = Some(format!(
-                    "the visor of {} did not stop within {STOP_LIMIT:?}",
-                    self.name
-                ));
-                visor.kill_now();
-            }
+        if let Some(mut visor) = self.visor.take()
+            && visor.wait_until(Instant::now() + STOP_LIMIT).await?.is_none()
+        {
+            problem = Some(format!(
+                "the visor of {} did not stop within {STOP_LIMIT:?}",
+                self.name
+            ));
+            visor.kill_now();
         }
         let left = self.kill_leftovers();
         if problem.is_none() && !left.is_empty() {

@@ -56,7 +56,10 @@ pub(crate) struct CommandError {
 
 impl CommandError {
     pub(crate) fn new(code: u8, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { code, error: error.into() }
+        Self {
+            code,
+            error: error.into(),
+        }
     }
 
     pub(crate) fn config(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {

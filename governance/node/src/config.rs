@@ -197,7 +197,8 @@ impl Default for MempoolBounds {
 impl Default for Log {
     fn default() -> Self {
         Self {
-            filter: "warn,governance_node=info,arc_malachitebft_network=off,arc_malachitebft_discovery=off".to_owned(),
+            filter: "warn,governance_node=info,arc_malachitebft_network=off,arc_malachitebft_discovery=off"
+                .to_owned(),
             format: LogFormat::Text,
         }
     }

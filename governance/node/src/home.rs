@@ -74,7 +74,11 @@ pub enum HomeError {
 }
 
 fn failed<'a>(operation: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> HomeError + 'a {
-    move |source| HomeError::Io { operation, path: path.to_path_buf(), source }
+    move |source| HomeError::Io {
+        operation,
+        path: path.to_path_buf(),
+        source,
+    }
 }
 
 impl Home {
@@ -82,7 +86,9 @@ impl Home {
     #[must_use]
     pub fn new(root: &Path) -> Self {
         // Relative paths of a daemon mean another folder after a change of directory.
-        Self { root: std::path::absolute(root).unwrap_or_else(|_| root.to_path_buf()) }
+        Self {
+            root: std::path::absolute(root).unwrap_or_else(|_| root.to_path_buf()),
+        }
     }
 
     /// The folder.
@@ -120,7 +126,13 @@ impl Home {
     /// # Errors
     /// `NotInitialised`.
     pub fn check_initialised(&self) -> Result<(), HomeError> {
-        if self.config().exists() { Ok(()) } else { Err(HomeError::NotInitialised { root: self.root.clone() }) }
+        if self.config().exists() {
+            Ok(())
+        } else {
+            Err(HomeError::NotInitialised {
+                root: self.root.clone(),
+            })
+        }
     }
 
     /// Makes the folders, unless the home exists.
@@ -129,10 +141,16 @@ impl Home {
     /// `Initialised`, or the system's answer.
     pub fn create(&self) -> Result<(), HomeError> {
         if self.config().exists() {
-            return Err(HomeError::Initialised { root: self.root.clone() });
+            return Err(HomeError::Initialised {
+                root: self.root.clone(),
+            });
         }
         for folder in [self.root.clone(), self.root.join("keys"), self.data()] {
-            DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(failed("create", &folder))?;
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&folder)
+                .map_err(failed("create", &folder))?;
         }
         Ok(())
     }
@@ -146,12 +164,16 @@ impl Home {
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(HomeError::NoGenesis { root: self.root.clone() });
+                return Err(HomeError::NoGenesis {
+                    root: self.root.clone(),
+                });
             }
             Err(error) => return Err(failed("read", &path)(error)),
         };
-        let genesis: Genesis =
-            serde_json::from_str(&text).map_err(|source| HomeError::GenesisForm { path: path.clone(), source })?;
+        let genesis: Genesis = serde_json::from_str(&text).map_err(|source| HomeError::GenesisForm {
+            path: path.clone(),
+            source,
+        })?;
         State::from_genesis(&genesis).map_err(|source| HomeError::GenesisContent { path, source })?;
         Ok(genesis)
     }
@@ -164,7 +186,10 @@ impl Home {
 pub(crate) fn read_secret(path: &Path) -> Result<String, HomeError> {
     let mode = fs::metadata(path).map_err(failed("read", path))?.mode() & 0o777;
     if mode & 0o077 != 0 {
-        return Err(HomeError::Permissions { path: path.to_path_buf(), mode });
+        return Err(HomeError::Permissions {
+            path: path.to_path_buf(),
+            mode,
+        });
     }
     fs::read_to_string(path).map_err(failed("read", path))
 }
@@ -187,9 +212,14 @@ pub(crate) fn write_new(path: &Path, content: &[u8], mode: u32) -> Result<(), Ho
         .mode(mode)
         .open(&temporary)
         .map_err(failed("create", &temporary))?;
-    file.set_permissions(Permissions::from_mode(mode)).map_err(failed("set the mode of", &temporary))?;
-    file.write_all(content).and_then(|()| file.sync_all()).map_err(failed("write", &temporary))?;
+    file.set_permissions(Permissions::from_mode(mode))
+        .map_err(failed("set the mode of", &temporary))?;
+    file.write_all(content)
+        .and_then(|()| file.sync_all())
+        .map_err(failed("write", &temporary))?;
     fs::rename(&temporary, path).map_err(failed("place", path))?;
     let folder = path.parent().unwrap_or(Path::new("."));
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("make durable", folder))
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(failed("make durable", folder))
 }

@@ -46,7 +46,9 @@ pub(crate) fn create(path: &Path) -> Result<SigningKey, KeyError> {
         public_key: hex::encode(key.verifying_key().to_bytes()),
         secret_key: hex::encode(key.to_bytes()),
     };
-    let text = serde_json::to_string_pretty(&file).map_err(|_| KeyError::Form { path: path.to_path_buf() })?;
+    let text = serde_json::to_string_pretty(&file).map_err(|_| KeyError::Form {
+        path: path.to_path_buf(),
+    })?;
     write_new(path, format!("{text}\n").as_bytes(), 0o600)?;
     Ok(key)
 }
@@ -57,7 +59,9 @@ pub(crate) fn create(path: &Path) -> Result<SigningKey, KeyError> {
 /// When others may read it, or it holds no key.
 pub(crate) fn read(path: &Path) -> Result<SigningKey, KeyError> {
     let text = read_secret(path)?;
-    let malformed = || KeyError::Form { path: path.to_path_buf() };
+    let malformed = || KeyError::Form {
+        path: path.to_path_buf(),
+    };
     let file: KeyFile = serde_json::from_str(&text).map_err(|_| malformed())?;
     let mut secret = [0; 32];
     hex::decode_to_slice(&file.secret_key, &mut secret).map_err(|_| malformed())?;

@@ -39,7 +39,8 @@ pub(crate) async fn serve(listener: TcpListener, node: NodeHandle, moniker: Stri
             return;
         }
     };
-    let service = GovernanceServiceServer::new(Rpc { node, moniker }).max_decoding_message_size(MAX_REQUEST_BYTES);
+    let service =
+        GovernanceServiceServer::new(Rpc { node, moniker }).max_decoding_message_size(MAX_REQUEST_BYTES);
     let served = Server::builder()
         .concurrency_limit_per_connection(MAX_CONCURRENT)
         .http2_keepalive_interval(Some(KEEPALIVE))
@@ -69,21 +70,28 @@ impl GovernanceService for Rpc {
         &self,
         request: Request<pb::SubmitTransactionRequest>,
     ) -> Result<Response<pb::SubmitTransactionResponse>, Status> {
-        submit::submit(&self.node, request.into_inner()).await.map(Response::new)
+        submit::submit(&self.node, request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     async fn get_transaction(
         &self,
         request: Request<pb::GetTransactionRequest>,
     ) -> Result<Response<pb::GetTransactionResponse>, Status> {
-        submit::transaction(&self.node, request.into_inner()).await.map(Response::new)
+        submit::transaction(&self.node, request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     async fn list_proposals(
         &self,
         request: Request<pb::ListProposalsRequest>,
     ) -> Result<Response<pb::ListProposalsResponse>, Status> {
-        Ok(Response::new(queries::proposals(&self.node, request.into_inner())))
+        Ok(Response::new(queries::proposals(
+            &self.node,
+            request.into_inner(),
+        )))
     }
 
     async fn get_proposal(
@@ -93,7 +101,10 @@ impl GovernanceService for Rpc {
         queries::proposal(&self.node, request.into_inner()).map(Response::new)
     }
 
-    async fn get_plan(&self, _: Request<pb::GetPlanRequest>) -> Result<Response<pb::GetPlanResponse>, Status> {
+    async fn get_plan(
+        &self,
+        _: Request<pb::GetPlanRequest>,
+    ) -> Result<Response<pb::GetPlanResponse>, Status> {
         Ok(Response::new(queries::plan(&self.node)))
     }
 
@@ -104,7 +115,10 @@ impl GovernanceService for Rpc {
         Ok(Response::new(queries::validators(&self.node)))
     }
 
-    async fn get_status(&self, _: Request<pb::GetStatusRequest>) -> Result<Response<pb::GetStatusResponse>, Status> {
+    async fn get_status(
+        &self,
+        _: Request<pb::GetStatusRequest>,
+    ) -> Result<Response<pb::GetStatusResponse>, Status> {
         Ok(Response::new(queries::status(&self.node, &self.moniker)))
     }
 

@@ -43,16 +43,27 @@ fn validator(text: &str) -> Result<GenesisValidator, String> {
     let name = parts.next().ok_or_else(expected)?;
     Ok(GenesisValidator {
         name: name.to_owned(),
-        governance_key: governance_key.parse().map_err(|error| format!("governance key: {error}"))?,
-        consensus_key: consensus_key.parse().map_err(|error| format!("consensus key: {error}"))?,
-        power: Power(power.parse().map_err(|error| format!("power `{power}`: {error}"))?),
+        governance_key: governance_key
+            .parse()
+            .map_err(|error| format!("governance key: {error}"))?,
+        consensus_key: consensus_key
+            .parse()
+            .map_err(|error| format!("consensus key: {error}"))?,
+        power: Power(
+            power
+                .parse()
+                .map_err(|error| format!("power `{power}`: {error}"))?,
+        ),
     })
 }
 
 fn fraction(text: &str) -> Result<(u64, u64), String> {
     let expected = || format!("expected a fraction such as 2/3, found `{text}`");
     let (numerator, denominator) = text.split_once('/').ok_or_else(expected)?;
-    Ok((numerator.parse().map_err(|_| expected())?, denominator.parse().map_err(|_| expected())?))
+    Ok((
+        numerator.parse().map_err(|_| expected())?,
+        denominator.parse().map_err(|_| expected())?,
+    ))
 }
 
 pub(super) fn run(arguments: &GenesisArguments) -> Result<(), CommandError> {
@@ -69,7 +80,8 @@ pub(super) fn run(arguments: &GenesisArguments) -> Result<(), CommandError> {
         validators: arguments.validators.clone(),
     };
     State::from_genesis(&genesis).map_err(CommandError::config)?;
-    let text = serde_json::to_string_pretty(&genesis).map_err(|error| CommandError::new(exit_code::FAILED, error))?;
+    let text = serde_json::to_string_pretty(&genesis)
+        .map_err(|error| CommandError::new(exit_code::FAILED, error))?;
     match &arguments.output_file {
         Some(path) => write_new(path, format!("{text}\n").as_bytes(), 0o644).map_err(CommandError::config),
         None => print(&text),

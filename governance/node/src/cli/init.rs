@@ -38,7 +38,11 @@ pub(super) fn run(arguments: &InitArguments) -> Result<(), CommandError> {
     let consensus = keys::create(&home.key("consensus")).map_err(CommandError::config)?;
     let network = keys::create(&home.key("network")).map_err(CommandError::config)?;
     // The configuration last: it is what makes the folder a home.
-    let config = TEMPLATE.replacen("moniker = \"node\"", &format!("moniker = \"{}\"", arguments.moniker), 1);
+    let config = TEMPLATE.replacen(
+        "moniker = \"node\"",
+        &format!("moniker = \"{}\"", arguments.moniker),
+        1,
+    );
     write_new(&home.config(), config.as_bytes(), 0o600).map_err(CommandError::config)?;
     let consensus_key = hex::encode(consensus.verifying_key().to_bytes());
     let peer_id = peer_id(&network);

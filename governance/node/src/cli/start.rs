@@ -57,7 +57,9 @@ async fn serve(config: &Config, options: NodeOptions) -> Result<(), CommandError
     let node = Node::open(options).map_err(start_error)?;
     let handle = node.handle();
     // The visor first: how soon it is answered is how long an upgrade took.
-    let link = visor_link::bind(&config.visor.socket).await.map_err(CommandError::config)?;
+    let link = visor_link::bind(&config.visor.socket)
+        .await
+        .map_err(CommandError::config)?;
     tokio::spawn(visor_link::serve(link, handle.clone()));
     let rpc = bind("[rpc] listen", config.rpc.listen).await?;
     let http = bind("[http] listen", config.http.listen).await?;
@@ -84,9 +86,11 @@ async fn serve(config: &Config, options: NodeOptions) -> Result<(), CommandError
 }
 
 async fn bind(key: &'static str, address: std::net::SocketAddr) -> Result<TcpListener, CommandError> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| CommandError::config(format!("cannot listen on {address}: {error}; choose another address for {key} in config.toml")))
+    TcpListener::bind(address).await.map_err(|error| {
+        CommandError::config(format!(
+            "cannot listen on {address}: {error}; choose another address for {key} in config.toml"
+        ))
+    })
 }
 
 fn start_error(error: StartError) -> CommandError {
@@ -94,7 +98,9 @@ fn start_error(error: StartError) -> CommandError {
         StartError::Version(BlockRefusal::NewerVersionRequired { .. }) => exit_code::NEWER_VERSION_REQUIRED,
         StartError::Version(BlockRefusal::OlderVersionRequired { .. }) => exit_code::OLDER_VERSION_REQUIRED,
         StartError::Version(
-            BlockRefusal::UnexpectedHeight { .. } | BlockRefusal::BlockOpen { .. } | BlockRefusal::HeightExhausted { .. },
+            BlockRefusal::UnexpectedHeight { .. }
+            | BlockRefusal::BlockOpen { .. }
+            | BlockRefusal::HeightExhausted { .. },
         ) => exit_code::FAILED,
         StartError::Store(_) => exit_code::STORE,
         StartError::Listen { .. } => exit_code::CONFIG,

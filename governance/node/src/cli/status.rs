@@ -41,7 +41,9 @@ pub(super) fn run(arguments: &StatusArguments) -> Result<(), CommandError> {
         }
         (None, None) => return Err(CommandError::new(exit_code::USAGE, "expected --home or --node")),
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let status = runtime.block_on(ask(&url))?;
     match arguments.output {
         Output::Json => print(&json(&status).to_string()),
@@ -53,15 +55,24 @@ async fn ask(url: &str) -> Result<GetStatusResponse, CommandError> {
     let unreachable = |error: &dyn std::error::Error| {
         CommandError::new(
             exit_code::UNREACHABLE,
-            format!("no node answers at {url}: {error}; start it with `governance start`, or name another one with --node"),
+            format!(
+                "no node answers at {url}: {error}; start it with `governance start`, or name another one with --node"
+            ),
         )
     };
     let endpoint = Endpoint::from_shared(url.to_owned())
-        .map_err(|_| CommandError::new(exit_code::USAGE, format!("expected an address such as http://127.0.0.1:26657, found `{url}`")))?
+        .map_err(|_| {
+            CommandError::new(
+                exit_code::USAGE,
+                format!("expected an address such as http://127.0.0.1:26657, found `{url}`"),
+            )
+        })?
         .connect_timeout(PATIENCE)
         .timeout(PATIENCE);
     let channel = endpoint.connect().await.map_err(|error| unreachable(&error))?;
-    let answer = GovernanceServiceClient::new(channel).get_status(GetStatusRequest {}).await;
+    let answer = GovernanceServiceClient::new(channel)
+        .get_status(GetStatusRequest {})
+        .await;
     Ok(answer.map_err(|error| unreachable(&error))?.into_inner())
 }
 
@@ -87,8 +98,16 @@ fn json(status: &GetStatusResponse) -> serde_json::Value {
 
 fn human(status: &GetStatusResponse) -> String {
     let next = match (&status.halt, &status.next_upgrade) {
-        (Some(halt), _) => format!("halted at height {}, waiting for version {}", halt.height, halt.version),
-        (None, Some(next)) => format!("version {} after height {} ({} blocks to go)", next.version, next.height, next.height.saturating_sub(status.height)),
+        (Some(halt), _) => format!(
+            "halted at height {}, waiting for version {}",
+            halt.height, halt.version
+        ),
+        (None, Some(next)) => format!(
+            "version {} after height {} ({} blocks to go)",
+            next.version,
+            next.height,
+            next.height.saturating_sub(status.height)
+        ),
         (None, None) => "none".to_owned(),
     };
     format!(

@@ -16,7 +16,9 @@ const AHEAD: usize = 64;
 pub(super) fn stream(node: &NodeHandle, request: pb::StreamEventsRequest) -> Result<BlockStream, Status> {
     let tip = node.snapshot().height;
     let from = match request.from_height {
-        0 => tip.next().ok_or_else(|| Status::out_of_range("there is no next block"))?,
+        0 => tip
+            .next()
+            .ok_or_else(|| Status::out_of_range("there is no next block"))?,
         height => Height(height),
     };
     let (sender, receiver) = mpsc::channel(AHEAD);
@@ -32,7 +34,9 @@ async fn follow(node: NodeHandle, mut next: Height, sender: mpsc::Sender<Result<
         while next <= tip {
             let message = match node.block(next) {
                 Ok(Some(record)) => Ok(block(&record)),
-                Ok(None) => Err(Status::out_of_range(format!("block {next} is not stored here; ask from a later height"))),
+                Ok(None) => Err(Status::out_of_range(format!(
+                    "block {next} is not stored here; ask from a later height"
+                ))),
                 Err(error) => Err(Status::internal(crate::cli::chain(&error))),
             };
             let failed = message.is_err();

@@ -1,6 +1,7 @@
 //! A network of whole nodes in this process: real consensus over loopback TCP, real stores in temporary folders.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ pub(crate) const NEW: ReleaseVersion = ReleaseVersion::new(1, 1, 0);
 /// Validators with power 1 each. Stopped nodes keep their folder and address.
 pub(crate) struct Network {
     pub(crate) genesis: Genesis,
+    pub(crate) options: ConsensusOptions,
     pub(crate) hosts: Vec<Host>,
 }
 
@@ -93,7 +95,11 @@ impl Network {
                 running: None,
             })
             .collect();
-        Self { genesis, hosts }
+        Self {
+            genesis,
+            options: ConsensusOptions::default(),
+            hosts,
+        }
     }
 
     pub(crate) fn start(&mut self, number: usize, release: ReleaseVersion) -> Result<NodeHandle, StartError> {
@@ -108,7 +114,7 @@ impl Network {
             network_key: network_key(host.number),
             listen: host.listen,
             peers: host.peers.clone(),
-            consensus: ConsensusOptions::default(),
+            consensus: self.options,
             mempool: MempoolLimits::default(),
         })?;
         let handle = node.handle();
@@ -128,6 +134,11 @@ impl Network {
         for number in 0..self.hosts.len() {
             self.start(number, release.clone()).unwrap();
         }
+    }
+
+    /// The folder with the chain's data.
+    pub(crate) fn folder(&self, number: usize) -> &Path {
+        self.hosts[number].folder.path()
     }
 
     pub(crate) async fn stop(&mut self, number: usize) {

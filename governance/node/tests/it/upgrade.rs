@@ -257,3 +257,34 @@ async fn a_node_that_was_down_catches_up() {
     assert!(began.elapsed() < Duration::from_secs(30));
     network.stop_all().await;
 }
+
+/// The store goes back by one block, as if the node had been killed between decision and commit: what the write-ahead
+/// log holds is decided again, the same block and nothing else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_block_that_was_decided_and_not_stored_is_decided_again() {
+    let mut network = Network::new(1);
+    // Between two heights is time enough to copy the store.
+    network.options.block_interval = Duration::from_secs(3);
+    network.start_all(&OLD);
+    network.wait_for_height(0, 1).await;
+    let proposal = network.sign(0, 0, Action::ProposeUpgrade(upgrade(1_000)));
+    network.handle(0).submit(proposal).await.unwrap();
+    let store = network.folder(0).join("chain.redb");
+    let copy = network.folder(0).join("copy.redb");
+    std::fs::copy(&store, &copy).unwrap();
+    let decided = network.wait_for_block(2).await;
+    assert_eq!(decided.transactions.len(), 1);
+    network.stop(0).await;
+    std::fs::rename(&copy, &store).unwrap();
+
+    network.start(0, OLD).unwrap();
+    assert_eq!(network.handle(0).snapshot().height, Height(1));
+    let again = network.wait_for_block(2).await;
+    assert_eq!(
+        (again.block, again.state_root),
+        (decided.block, decided.state_root)
+    );
+    assert_eq!(again.events, decided.events);
+    network.wait_for_block(3).await;
+    network.stop_all().await;
+}
