@@ -155,7 +155,6 @@ impl Signals {
 
 /// Where facts arrive.
 struct Facts {
-    exits: mpsc::Receiver<Exit>,
     links: mpsc::Receiver<(u64, LinkEvent)>,
     outcomes: mpsc::Receiver<(Order, Outcome)>,
 }
@@ -183,23 +182,13 @@ impl Daemon {
         entries: &[Entry],
     ) -> Result<(Self, Facts), CommandError> {
         let failed = |error| CommandError::new(exit_code::FAILED, error);
-        let (exits, exit_facts) = mpsc::channel(QUEUE);
         let (links, link_facts) = mpsc::channel(QUEUE);
         let (outcomes, outcome_facts) = mpsc::channel(QUEUE);
         let facts = Facts {
-            exits: exit_facts,
             links: link_facts,
             outcomes: outcome_facts,
         };
-        let mut host = Host::new(
-            home.clone(),
-            config.clone(),
-            Channels {
-                exits,
-                links,
-                outcomes,
-            },
-        );
+        let mut host = Host::new(home.clone(), config.clone(), Channels { links, outcomes });
 
         let node = loop {
             match host.find_running().await.map_err(failed)? {
@@ -276,7 +265,7 @@ impl Daemon {
                 .map(|(timer, at)| (*timer, *at));
             tokio::select! {
                 biased;
-                Some(exit) = facts.exits.recv() => self.exited(exit),
+                exit = self.host.exit() => self.exited(exit),
                 Some((run, event)) = facts.links.recv() => self.linked(run, event),
                 Some((order, outcome)) = facts.outcomes.recv() => self.staged(order, outcome),
                 () = due(next) => {

@@ -67,7 +67,6 @@ pub(crate) struct Started {
 /// Where facts about the host arrive.
 #[derive(Debug, Clone)]
 pub(crate) struct Channels {
-    pub(crate) exits: mpsc::Sender<Exit>,
     pub(crate) links: mpsc::Sender<(u64, LinkEvent)>,
     pub(crate) outcomes: mpsc::Sender<(Order, Outcome)>,
 }
@@ -148,12 +147,7 @@ impl Host {
         let prepared = self.prepared(version)?;
         // What was read before is good for one start: the operator may change the file before the next.
         self.prepared = None;
-        let node = Node::start(
-            &prepared.launch,
-            &self.lock,
-            self.stop_order(),
-            self.channels.exits.clone(),
-        )?;
+        let node = Node::start(&prepared.launch, &self.lock, self.stop_order())?;
         let started = Started {
             pid: node.pid(),
             at: Instant::now(),
@@ -166,12 +160,7 @@ impl Host {
     /// Watches a node that was found running (VIS-04).
     pub(crate) fn adopt(&mut self, main: Pid, version: &str) -> Result<(), ExecuteError> {
         let socket = self.read(version)?.socket;
-        self.node = Some(Node::adopt(
-            main,
-            &self.lock,
-            self.stop_order(),
-            self.channels.exits.clone(),
-        )?);
+        self.node = Some(Node::adopt(main, &self.lock, self.stop_order())?);
         self.open_link(socket);
         Ok(())
     }
@@ -197,6 +186,14 @@ impl Host {
                 true
             }
             None => false,
+        }
+    }
+
+    /// Waits for the end of the node that runs; for ever when none does.
+    pub(crate) async fn exit(&mut self) -> Exit {
+        match &mut self.node {
+            Some(node) => node.exit().await,
+            None => std::future::pending().await,
         }
     }
 

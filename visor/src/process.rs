@@ -4,12 +4,14 @@
 //! is reported only when the lock could be taken again, so that no descendant is alive either; the node writes to no pipe
 //! of visor and is not tied to its life, so that it survives a dead visor and is adopted by the next (VIS-04).
 
+use std::fmt;
 use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -18,7 +20,6 @@ use futures_util::future::join_all;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use tokio::time::{sleep, sleep_until, timeout};
 
 use crate::lock::{Holder, LockError, NoNode, NodeLock};
@@ -101,12 +102,13 @@ pub struct Exit {
     pub seen: Instant,
 }
 
-/// A node that runs, watched by a task of its own.
-#[derive(Debug)]
+/// A node that runs. Dropping it ends the watching, never the node.
 pub struct Node {
     pid: u32,
     orders: mpsc::Sender<StopOrder>,
-    task: JoinHandle<()>,
+    /// Polled by the loop itself and not by a task of its own: tasks take turns, and nothing may run between the news of an
+    /// exit and its answer.
+    watch: Pin<Box<dyn Future<Output = Exit> + Send>>,
 }
 
 impl Node {
@@ -114,43 +116,28 @@ impl Node {
     ///
     /// # Errors
     /// When a process of the previous node lives, or the program cannot be executed.
-    pub fn start(
-        launch: &Launch,
-        lock: &NodeLock,
-        stop: StopOrder,
-        exits: mpsc::Sender<Exit>,
-    ) -> Result<Self, ProcessError> {
+    pub fn start(launch: &Launch, lock: &NodeLock, stop: StopOrder) -> Result<Self, ProcessError> {
         let proof = lock.prove_gone()?.ok_or(ProcessError::StillAlive)?;
         let child = spawn(launch, proof)?;
         let pid = child.id();
-        let watched = Watched::new(pid, Some(child))?;
-        Ok(Self::watch(watched, lock.clone(), stop, exits))
+        Ok(Self::watch(Watched::new(pid, Some(child))?, lock.clone(), stop))
     }
 
     /// Takes over a node that an earlier visor started (VIS-04).
     ///
     /// # Errors
     /// When the process cannot be observed.
-    pub fn adopt(
-        pid: Pid,
-        lock: &NodeLock,
-        stop: StopOrder,
-        exits: mpsc::Sender<Exit>,
-    ) -> Result<Self, ProcessError> {
+    pub fn adopt(pid: Pid, lock: &NodeLock, stop: StopOrder) -> Result<Self, ProcessError> {
         let watched = Watched::new(pid.as_raw_nonzero().get().unsigned_abs(), None)?;
-        Ok(Self::watch(watched, lock.clone(), stop, exits))
+        Ok(Self::watch(watched, lock.clone(), stop))
     }
 
-    fn watch(watched: Watched, lock: NodeLock, stop: StopOrder, exits: mpsc::Sender<Exit>) -> Self {
+    fn watch(watched: Watched, lock: NodeLock, stop: StopOrder) -> Self {
         let pid = watched.id;
         // One order is enough: a second one changes nothing.
         let (orders, received) = mpsc::channel(1);
-        let task = tokio::spawn(async move {
-            let exit = watched.until_gone(&lock, stop, received).await;
-            // The receiver is gone only when visor itself is ending.
-            let _ = exits.send(exit).await;
-        });
-        Self { pid, orders, task }
+        let watch = Box::pin(async move { watched.until_gone(&lock, stop, received).await });
+        Self { pid, orders, watch }
     }
 
     /// Its process id.
@@ -159,17 +146,24 @@ impl Node {
         self.pid
     }
 
-    /// Begins to stop it; a stop that has begun goes on as it is.
+    /// Begins to stop it; a stop that has begun goes on as it is. It goes on while [`Self::exit`] is awaited.
     pub fn stop(&self, order: StopOrder) {
         // Full: the same order is waiting already. Closed: the node is gone. Both are what was wanted.
         let _ = self.orders.try_send(order);
     }
+
+    /// Waits until the node and everything that it started are gone. May be cancelled and awaited again until it has answered.
+    pub async fn exit(&mut self) -> Exit {
+        self.watch.as_mut().await
+    }
 }
 
-impl Drop for Node {
-    /// Ends the watching, never the node.
-    fn drop(&mut self) {
-        self.task.abort();
+impl fmt::Debug for Node {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Node")
+            .field("pid", &self.pid)
+            .finish_non_exhaustive()
     }
 }
 

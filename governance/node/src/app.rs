@@ -391,9 +391,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_submitted_is_proposed_and_what_is_decided_is_seen() {
-        let Fixture {
-            mut chain, handle, ..
-        } = fixture(OLD);
+        let mut fixture = fixture(OLD);
+        let Fixture { chain, handle, .. } = &mut fixture;
         let id = handle.submit(propose(0, 0, 1)).await.unwrap();
         assert_eq!(
             handle.transaction(id, std::time::Duration::ZERO).await.unwrap(),
@@ -402,7 +401,7 @@ mod tests {
         let block = chain.propose_block();
         assert_eq!(block.transactions, [propose(0, 0, 1)]);
         chain.validate_block(&block).unwrap();
-        let root = decide(&mut chain, &block);
+        let root = decide(chain, &block);
         assert_eq!(handle.snapshot().state_root, root);
         let committed = TransactionStatus::Committed {
             height: Height(1),
@@ -423,7 +422,10 @@ mod tests {
             (root, block.id(), OLD)
         );
         assert!(
-            matches!(record.events[..], [Event::ProposalSubmitted { .. }]),
+            matches!(
+                record.events[..],
+                [Event::ProposalSubmitted { .. }, Event::VoteCast { .. }]
+            ),
             "{:?}",
             record.events
         );
@@ -431,22 +433,24 @@ mod tests {
 
     #[test]
     fn a_transaction_that_fails_in_a_block_changes_nothing_and_is_told() {
-        let Fixture {
-            mut chain, handle, ..
-        } = fixture(OLD);
+        let mut fixture = fixture(OLD);
+        let Fixture { chain, handle, .. } = &mut fixture;
         let (first, second) = (propose(0, 0, 1), propose(0, 0, 2));
-        let block = next(&chain, vec![first.clone(), second.clone(), first.clone()]);
+        let block = next(chain, vec![first.clone(), second.clone(), first.clone()]);
         chain.validate_block(&block).unwrap();
-        decide(&mut chain, &block);
+        decide(chain, &block);
         let record = handle.block(Height(1)).unwrap().unwrap();
         let rejected: Vec<_> = record
             .events
             .iter()
-            .filter_map(|event| match event {
-                Event::TransactionRejected {
+            .filter_map(|event| {
+                let Event::TransactionRejected {
                     transaction_id, code, ..
-                } => Some((*transaction_id, code.as_str())),
-                _ => None,
+                } = event
+                else {
+                    return None;
+                };
+                Some((*transaction_id, code.as_str()))
             })
             .collect();
         assert_eq!(
@@ -471,8 +475,9 @@ mod tests {
 
     #[test]
     fn a_block_with_a_fault_gets_no_vote() {
-        let Fixture { chain, .. } = fixture(OLD);
-        let good = next(&chain, vec![propose(0, 0, 1)]);
+        let fixture = fixture(OLD);
+        let chain = &fixture.chain;
+        let good = next(chain, vec![propose(0, 0, 1)]);
         chain.validate_block(&good).unwrap();
 
         let late = Block {
@@ -530,9 +535,10 @@ mod tests {
 
     #[test]
     fn the_wrong_version_neither_votes_nor_executes() {
-        let Fixture { mut chain, .. } = fixture(NEW);
+        let mut fixture = fixture(NEW);
+        let chain = &mut fixture.chain;
         assert!(chain.info().halted);
-        let block = next(&chain, Vec::new());
+        let block = next(chain, Vec::new());
         let refusal = BlockRefusal::OlderVersionRequired {
             height: Height(1),
             required: OLD,
@@ -553,10 +559,11 @@ mod tests {
 
     #[test]
     fn a_decided_block_on_another_state_stops_the_node() {
-        let Fixture { mut chain, .. } = fixture(OLD);
+        let mut fixture = fixture(OLD);
+        let chain = &mut fixture.chain;
         let block = Block {
             parent_state_root: Digest([9; 32]),
-            ..next(&chain, Vec::new())
+            ..next(chain, Vec::new())
         };
         assert!(matches!(
             chain.execute_block(&block),
@@ -566,7 +573,8 @@ mod tests {
 
     #[test]
     fn gossip_admits_each_transaction_once_and_no_foreign_one() {
-        let Fixture { mut chain, .. } = fixture(OLD);
+        let mut fixture = fixture(OLD);
+        let chain = &mut fixture.chain;
         assert!(chain.check_transaction(propose(0, 0, 1)));
         assert!(!chain.check_transaction(propose(0, 0, 1)));
         let mut foreign = propose(1, 0, 2).transaction;

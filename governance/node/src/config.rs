@@ -379,7 +379,7 @@ mod tests {
                 "[consensus]\nblock_interval = \"0s\"",
                 ["block_interval", "more than 0"],
             ),
-            ("[consensus]\nblock_interval = \"soon\"", ["line 2", "number"]),
+            ("[consensus]\nblock_interval = \"soon\"", ["line 2", "duration"]),
         ] {
             let error = read(text).unwrap_err();
             for word in words {

@@ -412,7 +412,7 @@ mod tests {
         }
         let next = after(&state(), std::slice::from_ref(&included));
         mempool.committed(&next, &[included.id()]);
-        assert_eq!(mempool.select(10, usize::MAX), [stays.clone()]);
+        assert_eq!(mempool.select(10, usize::MAX), std::slice::from_ref(&stays));
         let (code, message) = mempool.dropped(late.id()).unwrap();
         assert_eq!(code, "GOV-13.expired");
         assert!(message.contains("block 2"), "{message}");

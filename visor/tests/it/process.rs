@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::sync::mpsc;
 use visor::lock::NodeLock;
 use visor::process::{Exit, Found, Launch, Node, ProcessError, StopOrder, find_running};
 
@@ -16,12 +15,16 @@ const QUICK: StopOrder = StopOrder {
     grace: Duration::from_millis(300),
 };
 
+async fn exit(node: &mut Node) -> Exit {
+    tokio::time::timeout(Duration::from_secs(30), node.exit())
+        .await
+        .unwrap()
+}
+
 struct Bench {
     host: Host,
     lock: NodeLock,
     launch: Launch,
-    exits: mpsc::Receiver<Exit>,
-    sender: mpsc::Sender<Exit>,
 }
 
 impl Bench {
@@ -41,27 +44,13 @@ impl Bench {
             ],
             output: None,
         };
-        let (sender, exits) = mpsc::channel(4);
-        Self {
-            host,
-            lock,
-            launch,
-            exits,
-            sender,
-        }
+        Self { host, lock, launch }
     }
 
     fn start(&self) -> Node {
-        let node = Node::start(&self.launch, &self.lock, QUICK, self.sender.clone()).unwrap();
+        let node = Node::start(&self.launch, &self.lock, QUICK).unwrap();
         wait_for("a block", || (self.host.height() > 0).then_some(()));
         node
-    }
-
-    async fn exit(&mut self) -> Exit {
-        tokio::time::timeout(Duration::from_secs(30), self.exits.recv())
-            .await
-            .unwrap()
-            .unwrap()
     }
 
     fn is_free(&self) -> bool {
@@ -71,22 +60,22 @@ impl Bench {
 
 #[tokio::test]
 async fn vis_08_a_stop_ends_the_node_with_sigterm() {
-    let mut bench = Bench::new(json!({}));
-    let node = bench.start();
+    let bench = Bench::new(json!({}));
+    let mut node = bench.start();
     assert!(!bench.is_free());
     node.stop(QUICK);
-    let exit = bench.exit().await;
+    let exit = exit(&mut node).await;
     assert_eq!((exit.pid, exit.code, exit.signal), (node.pid(), Some(0), None));
     assert!(bench.is_free());
 }
 
 #[tokio::test]
 async fn vis_08_a_node_that_ignores_sigterm_is_killed_after_the_grace() {
-    let mut bench = Bench::new(json!({ "ignore_sigterm": true }));
-    let node = bench.start();
+    let bench = Bench::new(json!({ "ignore_sigterm": true }));
+    let mut node = bench.start();
     node.stop(QUICK);
     node.stop(QUICK);
-    let exit = bench.exit().await;
+    let exit = exit(&mut node).await;
     assert_eq!((exit.code, exit.signal), (None, Some(9)));
     assert!(bench.host.node_log().contains(&"ignored SIGTERM".to_owned()));
     assert!(bench.is_free());
@@ -95,15 +84,15 @@ async fn vis_08_a_node_that_ignores_sigterm_is_killed_after_the_grace() {
 #[tokio::test]
 async fn vis_03_an_exit_is_reported_only_when_every_descendant_is_gone() {
     for setsid in [false, true] {
-        let mut bench = Bench::new(json!({
+        let bench = Bench::new(json!({
             "helper": true,
             "helper_setsid": setsid,
             "helper_ignores_sigterm": true,
             "exit_at_height": 5,
             "exit_code": 3,
         }));
-        let _node = bench.start();
-        let exit = bench.exit().await;
+        let mut node = bench.start();
+        let exit = exit(&mut node).await;
         assert_eq!(exit.code, Some(3));
         assert!(bench.is_free(), "setsid {setsid}");
         let log = bench.host.node_log();
@@ -119,7 +108,7 @@ async fn vis_03_an_exit_is_reported_only_when_every_descendant_is_gone() {
 async fn vis_03_no_start_while_a_process_of_the_previous_node_lives() {
     let bench = Bench::new(json!({}));
     let node = bench.start();
-    let second = Node::start(&bench.launch, &bench.lock, QUICK, bench.sender.clone());
+    let second = Node::start(&bench.launch, &bench.lock, QUICK);
     assert!(matches!(second, Err(ProcessError::StillAlive)));
     drop(node);
     assert_eq!(bench.host.starts().len(), 1);
@@ -127,7 +116,7 @@ async fn vis_03_no_start_while_a_process_of_the_previous_node_lives() {
 
 #[tokio::test]
 async fn vis_04_a_node_left_running_is_found_and_adopted() {
-    let mut bench = Bench::new(json!({ "helper": true }));
+    let bench = Bench::new(json!({ "helper": true }));
     let started = bench.start();
     let pid = started.pid();
     // What a dead visor leaves: the node, and nobody who watches it.
@@ -137,9 +126,9 @@ async fn vis_04_a_node_left_running_is_found_and_adopted() {
     };
     assert_eq!(main.pid.as_raw_nonzero().get().unsigned_abs(), pid);
     assert_eq!(program, fs::canonicalize(bench.host.artifact(OLD)).unwrap());
-    let adopted = Node::adopt(main.pid, &bench.lock, QUICK, bench.sender.clone()).unwrap();
+    let mut adopted = Node::adopt(main.pid, &bench.lock, QUICK).unwrap();
     adopted.stop(QUICK);
-    let exit = bench.exit().await;
+    let exit = exit(&mut adopted).await;
     assert_eq!((exit.pid, exit.code, exit.signal), (pid, None, None));
     assert_eq!(find_running(&bench.lock).await.unwrap(), Found::Nothing);
 }
@@ -164,7 +153,7 @@ async fn a_program_that_cannot_be_executed_is_reported_by_name() {
         program: PathBuf::from("/nowhere/governance"),
         ..bench.launch.clone()
     };
-    let error = Node::start(&launch, &bench.lock, QUICK, bench.sender.clone()).unwrap_err();
+    let error = Node::start(&launch, &bench.lock, QUICK).unwrap_err();
     assert!(error.to_string().contains("/nowhere/governance"));
     // Another test's child may hold a copy between its fork and its exec.
     wait_for("the lock to be free", || bench.is_free().then_some(()));

@@ -1,5 +1,11 @@
 //! The planner against a simulated host.
 
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a helper that fails ends its test, with the place in the backtrace"
+)]
+
 mod crash_points;
 mod properties;
 mod steps;
