@@ -1,7 +1,7 @@
 //! Blocks and state in one redb file: `chain.redb`.
 //!
 //! One block is one write transaction: block, certificate, state, chronicle, record and transaction index appear
-//! together or not at all, and the transaction is durable before [`Store::commit`] returns. So after a power cut the
+//! together or not at all, and the transaction is durable before `Store::commit` returns. So after a power cut the
 //! node is at some height with exactly the state of that height. What is loaded is checked against the recorded state
 //! root before anybody uses it.
 

@@ -4,8 +4,8 @@
 //! block: that is the [`Application`]'s.
 //!
 //! - Blocks travel as proposal parts, one part per block, signed by the round's proposer; proposals and votes carry
-//!   only the id ([`context`]).
-//! - Transactions travel over the same channel, when they are admitted and again while they wait ([`driver`]).
+//!   only the id (`context.rs`).
+//! - Transactions travel over the same channel, when they are admitted and again while they wait (`driver.rs`).
 //! - After the last block of a version the engine is never told to start another height. It keeps its connections, tells
 //!   its height and serves blocks to those who lag behind.
 
@@ -23,6 +23,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use arc_malachitebft_app_channel::app::engine::consensus::ConsensusMsg;
 use arc_malachitebft_app_channel::app::types::Keypair;
 use arc_malachitebft_app_channel::app::types::codec::Codec as _;
 use arc_malachitebft_app_channel::{
@@ -124,16 +125,24 @@ impl Engine for Malachite {
 /// Stops the engine's parts and waits until their sockets and files are closed.
 async fn stop_engine(engine: EngineHandle) {
     // Each part by itself: their supervisor would kill the others when it sees the first one stop, and a part that is
-    // killed closes nothing.
-    let parts = engine.actor.get_children();
-    for part in &parts {
+    // killed closes nothing. Consensus first: it takes the loss of its write-ahead log for a disaster.
+    let (mut consensus, mut others) = (Vec::new(), Vec::new());
+    for part in engine.actor.get_children() {
         part.unlink(engine.actor.get_cell());
-        part.stop(None);
+        match part.is_message_type_of::<ConsensusMsg<GovernanceContext>>() {
+            Some(true) => consensus.push(part),
+            Some(false) | None => others.push(part),
+        }
     }
     let stopped = async {
-        for part in &parts {
-            // Fails only when the time is up, which the timeout around it decides.
-            let _ = part.wait(None).await;
+        for group in [consensus, others] {
+            for part in &group {
+                part.stop(None);
+            }
+            for part in group {
+                // Fails only when the time is up, which the timeout around it decides.
+                let _ = part.wait(None).await;
+            }
         }
         engine.actor.stop(None);
         engine.handle.await
