@@ -230,6 +230,7 @@ impl Daemon {
             }
         };
 
+        home.clear_staging();
         let records: Vec<Record> = entries.iter().map(|entry| entry.record.clone()).collect();
         let observed = observe(home, node)?;
         let (planner, effects) = recover(config.planner(EXIT_CODES), now(), &records, observed)
@@ -323,6 +324,9 @@ impl Daemon {
     }
 
     fn staged(&mut self, order: Order, outcome: Outcome) {
+        if outcome == Outcome::Staged {
+            self.host.unstage(&order.id);
+        }
         let upgrade = UpgradeId(order.id);
         self.queue.push_back(match outcome {
             Outcome::Staged => Input::Staged { upgrade },
@@ -401,17 +405,22 @@ impl Daemon {
             // The old node still runs: the last moment to read anything.
             self.host.prepare(&plan.version.0);
         }
-        let failed = |reason| Input::AppendFailed { reason };
+        self.append_durably(record).map_err(|reason| {
+            self.journal_failed = true;
+            Input::AppendFailed { reason }
+        })
+    }
+
+    fn append_durably(&mut self, record: &Record) -> Result<(), String> {
         if self.unsynced_swap {
             // The records from here on may say that the new version runs.
-            self.host.sync_swap().map_err(|error| failed(chain(&error)))?;
+            self.host.sync_swap().map_err(|error| chain(&error))?;
             self.unsynced_swap = false;
         }
-        if let Err(error) = self.journal.append(record, now().0) {
-            self.journal_failed = true;
-            return Err(failed(chain(&error)));
-        }
-        Ok(())
+        self.journal
+            .append(record, now().0)
+            .map(drop)
+            .map_err(|error| chain(&error))
     }
 
     fn start(&mut self, version: &Version, why: &'static str) {

@@ -189,6 +189,18 @@ impl Home {
             .collect()
     }
 
+    /// Removes what a staging left behind that never finished. Best effort: it only takes room.
+    pub(crate) fn clear_staging(&self) {
+        let Ok(entries) = fs::read_dir(self.staging()) else {
+            return;
+        };
+        for entry in entries.filter_map(Result::ok) {
+            if let Err(error) = fs::remove_dir_all(entry.path()) {
+                tracing::warn!(staging.path = %entry.path().display(), %error, "cannot remove what is left of a staging");
+            }
+        }
+    }
+
     /// The entry of this home that `path` lies in, when it lies in one.
     #[must_use]
     pub fn folder_of(&self, path: &Path) -> Option<String> {

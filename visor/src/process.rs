@@ -118,9 +118,27 @@ impl Node {
     /// When a process of the previous node lives, or the program cannot be executed.
     pub fn start(launch: &Launch, lock: &NodeLock, stop: StopOrder) -> Result<Self, ProcessError> {
         let proof = lock.prove_gone()?.ok_or(ProcessError::StillAlive)?;
-        let child = spawn(launch, proof)?;
-        let pid = child.id();
-        Ok(Self::watch(Watched::new(pid, Some(child))?, lock.clone(), stop))
+        let mut child = spawn(launch, proof)?;
+        match open_child(&child) {
+            Ok((pid, descriptor)) => {
+                let watched = Watched {
+                    id: child.id(),
+                    pid,
+                    descriptor,
+                    child: Some(child),
+                };
+                Ok(Self::watch(watched, lock.clone(), stop))
+            }
+            Err(source) => {
+                // A node that cannot be watched must not run; it has had no time to start anything.
+                let _ = child.kill();
+                let _ = child.wait();
+                Err(ProcessError::Watch {
+                    pid: child.id(),
+                    source,
+                })
+            }
+        }
     }
 
     /// Takes over a node that an earlier visor started (VIS-04).
@@ -128,7 +146,14 @@ impl Node {
     /// # Errors
     /// When the process cannot be observed.
     pub fn adopt(pid: Pid, lock: &NodeLock, stop: StopOrder) -> Result<Self, ProcessError> {
-        let watched = Watched::new(pid.as_raw_nonzero().get().unsigned_abs(), None)?;
+        let id = pid.as_raw_nonzero().get().unsigned_abs();
+        let descriptor = open_process(pid).map_err(|source| ProcessError::Watch { pid: id, source })?;
+        let watched = Watched {
+            id,
+            pid,
+            descriptor,
+            child: None,
+        };
         Ok(Self::watch(watched, lock.clone(), stop))
     }
 
@@ -202,21 +227,6 @@ struct Watched {
 }
 
 impl Watched {
-    fn new(id: u32, child: Option<Child>) -> Result<Self, ProcessError> {
-        let failed = |source| ProcessError::Watch { pid: id, source };
-        let pid = i32::try_from(id)
-            .ok()
-            .and_then(Pid::from_raw)
-            .ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?;
-        let descriptor = open_process(pid).map_err(failed)?;
-        Ok(Self {
-            id,
-            pid,
-            descriptor,
-            child,
-        })
-    }
-
     /// Waits for the exit of the process and of its descendants, stopping them on order.
     async fn until_gone(
         mut self,
@@ -287,6 +297,11 @@ impl Stop {
             Self::NotOrdered | Self::Killed => std::future::pending().await,
         }
     }
+}
+
+fn open_child(child: &Child) -> io::Result<(Pid, AsyncFd<OwnedFd>)> {
+    let pid = Pid::from_child(child);
+    Ok((pid, open_process(pid)?))
 }
 
 fn open_process(pid: Pid) -> io::Result<AsyncFd<OwnedFd>> {
