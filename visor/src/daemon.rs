@@ -305,7 +305,7 @@ impl Daemon {
         }
         match event {
             LinkEvent::Lost => self.queue.push_back(Input::NodeLinkLost),
-            LinkEvent::Reported { report, .. } => match translate(&report) {
+            LinkEvent::Reported { report } => match translate(&report) {
                 Some(report) => {
                     self.host.set_live(
                         report

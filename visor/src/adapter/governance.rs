@@ -5,7 +5,7 @@
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use proto::pb;
@@ -114,8 +114,6 @@ fn artifact(offered: &[pb::governance::v1::Artifact]) -> Option<ArtifactFact> {
 pub enum LinkEvent {
     /// The node reported.
     Reported {
-        /// When it arrived.
-        at: Instant,
         /// What it said.
         report: Box<NodeReport>,
     },
@@ -216,7 +214,6 @@ async fn read(channel: Channel, run: u64, events: &mpsc::Sender<(u64, LinkEvent)
         };
         count += 1;
         let event = LinkEvent::Reported {
-            at: Instant::now(),
             report: Box::new(report),
         };
         events.send((run, event)).await.map_err(|_| Closed)?;
