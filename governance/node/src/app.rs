@@ -75,8 +75,13 @@ impl Application for Chain {
     }
 
     fn check_transaction(&mut self, transaction: SignedTransaction) -> bool {
-        let id = transaction.id();
-        if self.shared.mempool().contains(id) {
+        // Cheap questions before the signature: a peer may send what it likes.
+        let is_validator = self
+            .state
+            .validators()
+            .by_governance_key(&transaction.public_key)
+            .is_some();
+        if !is_validator || self.shared.mempool().contains(transaction.id()) {
             return false;
         }
         let Ok(verified) = transaction.verify(self.state.chain_id()) else {

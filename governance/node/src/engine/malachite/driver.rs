@@ -26,7 +26,9 @@ use super::peers::{Peer, Peers, Quorum};
 use super::proposals::Proposals;
 use super::proposer;
 use super::signing::{ConsensusSigner, ConsensusVerifier};
-use crate::engine::{Application, ApplicationError, Block, BlockFault, EngineError, Info, Ports};
+use crate::engine::{
+    Application, ApplicationError, Block, BlockFault, EngineError, Info, MAX_BLOCK_TRANSACTIONS, Ports,
+};
 
 /// How often transactions that wait are told again, for those who missed them.
 const GOSSIP_INTERVAL: Duration = Duration::from_secs(1);
@@ -123,7 +125,6 @@ impl<A: Application> Driver<A> {
         ));
         let outcome = loop {
             tokio::select! {
-                biased;
                 () = &mut stop => break Ok(()),
                 message = self.messages.recv() => match message {
                     Some(message) => {
@@ -156,7 +157,7 @@ impl<A: Application> Driver<A> {
                     block.height = height.0, consensus.round = round.as_i64(), consensus.proposer = %proposer,
                     consensus.role = ?role, "round started"
                 );
-                answer(reply_value, self.started_round(height));
+                answer(reply_value, self.started_round(height, round));
             }
             AppMsg::GetValue {
                 height,
@@ -253,8 +254,9 @@ impl<A: Application> Driver<A> {
     }
 
     /// Values for consensus that were waiting for this height.
-    fn started_round(&mut self, height: ChainHeight) -> Vec<ProposedValue<Context>> {
+    fn started_round(&mut self, height: ChainHeight, round: Round) -> Vec<ProposedValue<Context>> {
         self.proposals.enter(height);
+        self.proposals.enter_round(round.as_u32().unwrap_or_default());
         let waiting = self.proposals.waiting_for(height);
         // What the write-ahead log held: judged before the restart, and by the log itself.
         for value in self.codec.recovered() {
@@ -264,11 +266,10 @@ impl<A: Application> Driver<A> {
             if value.height != height {
                 continue;
             }
-            self.proposals.take(round, value.value.id);
             if value.proposer == self.address {
-                self.proposals.insert_own(round, value.value.id, block);
+                self.proposals.keep_own(round, value.value.id, block);
             } else {
-                self.proposals.insert(value.value.id, block);
+                self.proposals.keep(round, value.value.id, block);
             }
         }
         waiting
@@ -298,9 +299,7 @@ impl<A: Application> Driver<A> {
             None => Arc::new(self.application.propose_block()),
         };
         let candidate = Candidate::new(Arc::clone(&block));
-        self.proposals
-            .insert_own(number, candidate.id, Arc::clone(&block));
-        self.proposals.take(number, candidate.id);
+        self.proposals.keep_own(number, candidate.id, Arc::clone(&block));
         tracing::debug!(
             block.height = height.0, block.id = %candidate.id, block.transactions = block.transactions.len(),
             consensus.round = number, "proposing"
@@ -360,11 +359,14 @@ impl<A: Application> Driver<A> {
     /// A signed block of the next height, with this node's opinion of it.
     fn judge(&mut self, proposed: ProposedBlock) -> Option<ProposedValue<Context>> {
         let candidate = Candidate::new(Arc::clone(&proposed.block));
-        if !self.proposals.take(proposed.round.as_u32()?, candidate.id) {
+        if !self.proposals.take(
+            proposed.round.as_u32()?,
+            candidate.id,
+            Arc::clone(&proposed.block),
+        ) {
             return None;
         }
         let validity = self.validity(&proposed.block, &candidate.id);
-        self.proposals.insert(candidate.id, proposed.block);
         Some(ProposedValue {
             height: self.next_height(),
             round: proposed.round,
@@ -404,19 +406,17 @@ impl<A: Application> Driver<A> {
         if self.info.halted || height != next {
             return SyncedValueOutcome::LocalTransientError;
         }
-        let Ok(block) = Block::from_canonical(bytes) else {
+        let (Ok(block), Some(number)) = (Block::from_canonical(bytes), round.as_u32()) else {
             return SyncedValueOutcome::PeerFault;
         };
         if ChainHeight::from(block.height) != height {
             return SyncedValueOutcome::PeerFault;
         }
-        let candidate = Candidate::new(Arc::new(block));
-        let Some(block) = candidate.block.clone() else {
-            return SyncedValueOutcome::PeerFault;
-        };
-        self.proposals.enter(height);
+        let block = Arc::new(block);
+        let candidate = Candidate::new(Arc::clone(&block));
         let validity = self.validity(&block, &candidate.id);
-        self.proposals.insert(candidate.id, block);
+        self.proposals.enter(height);
+        self.proposals.keep(number, candidate.id, block);
         SyncedValueOutcome::Verdict(ProposedValue {
             height,
             round,
@@ -493,7 +493,8 @@ impl<A: Application> Driver<A> {
         if self.info.halted {
             return;
         }
-        for transaction in transactions {
+        // Nobody has more to tell at once than fits a block.
+        for transaction in transactions.into_iter().take(MAX_BLOCK_TRANSACTIONS) {
             let id = transaction.id();
             if self.application.check_transaction(transaction) {
                 tracing::debug!(transaction.id = %id, peer.id = from, "transaction received");

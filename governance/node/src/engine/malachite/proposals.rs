@@ -1,9 +1,10 @@
 //! Blocks that have been proposed and not yet decided.
 //!
-//! Bounded: for the height under way a few blocks, for the heights after it a few signed parts that wait until their
-//! parent is committed.
+//! Bounded, also against proposers who send what they like: for the height under way two blocks per round, in a window of
+//! rounds that moves with consensus; for the heights after it a few signed parts that wait until their parent is
+//! committed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use governance::Digest;
@@ -11,21 +12,24 @@ use governance::Digest;
 use super::context::{ChainHeight, ProposedBlock};
 use crate::engine::Block;
 
-/// Blocks kept for the height under way. A round has one proposer, and its part is taken once; only a height with this
-/// many failed rounds comes here.
-const MAX_BLOCKS: usize = 64;
+/// Blocks taken per round: one, and a second that proves to consensus that the proposer says two things.
+const MAX_BLOCKS_PER_ROUND: usize = 2;
+/// Rounds whose blocks are kept. A block from further back that is still wanted is proposed, and sent, again.
+const MAX_ROUNDS: usize = 32;
+/// Rounds ahead of consensus whose blocks are taken: the others may be that much faster, not more.
+const MAX_ROUNDS_AHEAD: u32 = 8;
 /// Heights ahead of ours whose parts are kept. One who is further behind catches up by sync.
-const MAX_AHEAD: u64 = 4;
-/// Parts kept for one height ahead: one per round, and more rounds than that are seldom.
-const MAX_PARTS_AHEAD: usize = 8;
+const MAX_HEIGHTS_AHEAD: u64 = 4;
 
 /// See the module.
 #[derive(Default)]
 pub(crate) struct Proposals {
     height: ChainHeight,
+    /// The round that consensus is in.
+    round: u32,
     blocks: BTreeMap<Digest, Arc<Block>>,
-    /// Parts taken, by round and block.
-    taken: BTreeSet<(u32, Digest)>,
+    /// The blocks of each round.
+    taken: BTreeMap<u32, Vec<Digest>>,
     /// What this node has proposed, by round.
     own: BTreeMap<u32, Digest>,
     ahead: BTreeMap<(ChainHeight, u32), ProposedBlock>,
@@ -35,11 +39,18 @@ impl Proposals {
     /// Makes `height` the one under way.
     pub(crate) fn enter(&mut self, height: ChainHeight) {
         if height != self.height {
-            self.height = height;
-            self.blocks.clear();
-            self.taken.clear();
-            self.own.clear();
+            let ahead = std::mem::take(&mut self.ahead);
+            *self = Self {
+                height,
+                ahead,
+                ..Self::default()
+            };
         }
+    }
+
+    /// Follows consensus into a round of the height under way.
+    pub(crate) fn enter_round(&mut self, round: u32) {
+        self.round = round;
     }
 
     /// The parts that have been waiting for `height`. Those of lower heights are forgotten.
@@ -55,15 +66,34 @@ impl Proposals {
             .collect()
     }
 
-    /// Whether the part is new. A second copy would only fill the write-ahead log.
-    pub(crate) fn take(&mut self, round: u32, block: Digest) -> bool {
-        self.taken.len() < MAX_BLOCKS && self.taken.insert((round, block))
+    /// Takes the block of a round, if it is new and within bounds. A second copy would only fill the write-ahead log.
+    pub(crate) fn take(&mut self, round: u32, id: Digest, block: Arc<Block>) -> bool {
+        let known = self.taken.get(&round).map_or(&[][..], Vec::as_slice);
+        let is_wanted = round <= self.round.saturating_add(MAX_ROUNDS_AHEAD)
+            && known.len() < MAX_BLOCKS_PER_ROUND
+            && !known.contains(&id);
+        if is_wanted {
+            self.keep(round, id, block);
+        }
+        is_wanted
     }
 
-    /// Keeps a block of the height under way.
-    pub(crate) fn insert(&mut self, id: Digest, block: Arc<Block>) {
-        if self.blocks.len() < MAX_BLOCKS || self.blocks.contains_key(&id) {
-            self.blocks.insert(id, block);
+    /// Keeps a block of a round whatever the bounds say: consensus is about to decide it, or this node has proposed it.
+    pub(crate) fn keep(&mut self, round: u32, id: Digest, block: Arc<Block>) {
+        let of_round = self.taken.entry(round).or_default();
+        if !of_round.contains(&id) {
+            of_round.push(id);
+        }
+        self.blocks.insert(id, block);
+        while self.taken.len() > MAX_ROUNDS {
+            // The oldest round, unless that is the one just added.
+            let Some(oldest) = self.taken.keys().find(|other| **other != round).copied() else {
+                break;
+            };
+            self.taken.remove(&oldest);
+            self.own.remove(&oldest);
+            self.blocks
+                .retain(|id, _| self.taken.values().any(|of_round| of_round.contains(id)));
         }
     }
 
@@ -73,8 +103,8 @@ impl Proposals {
     }
 
     /// Remembers what this node has proposed: asked again, it must say the same.
-    pub(crate) fn insert_own(&mut self, round: u32, id: Digest, block: Arc<Block>) {
-        self.blocks.insert(id, block);
+    pub(crate) fn keep_own(&mut self, round: u32, id: Digest, block: Arc<Block>) {
+        self.keep(round, id, block);
         self.own.insert(round, id);
     }
 
@@ -85,10 +115,102 @@ impl Proposals {
 
     /// Keeps a signed part of a later height until its parent is committed, if it is not too far ahead.
     pub(crate) fn wait(&mut self, height: ChainHeight, round: u32, part: ProposedBlock) {
-        let is_near = height.0 <= self.height.0.saturating_add(MAX_AHEAD);
-        let of_height = self.ahead.range((height, 0)..=(height, u32::MAX)).count();
-        if is_near && of_height < MAX_PARTS_AHEAD {
+        let is_near = height > self.height && height.0 <= self.height.0.saturating_add(MAX_HEIGHTS_AHEAD);
+        if is_near && round <= MAX_ROUNDS_AHEAD {
             self.ahead.entry((height, round)).or_insert(part);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arc_malachitebft_app_channel::app::types::core::Round;
+    use governance::{Height, Signature};
+
+    use super::super::context::Address;
+    use super::*;
+
+    fn block(height: u64, number: u8) -> (Digest, Arc<Block>) {
+        let block = Block {
+            height: Height(height),
+            parent_state_root: Digest([number; 32]),
+            transactions: Vec::new(),
+        };
+        (block.id(), Arc::new(block))
+    }
+
+    fn take(proposals: &mut Proposals, round: u32, number: u8) -> bool {
+        let (id, block) = block(5, number);
+        proposals.take(round, id, block)
+    }
+
+    fn part(height: u64, round: u32) -> ProposedBlock {
+        ProposedBlock {
+            round: Round::new(round),
+            valid_round: Round::Nil,
+            proposer: Address([0; 20]),
+            block: block(height, 0).1,
+            signature: Signature([0; 64]),
+        }
+    }
+
+    #[test]
+    fn a_round_takes_two_blocks_once_each() {
+        let mut proposals = Proposals::default();
+        proposals.enter(ChainHeight(5));
+        assert!(take(&mut proposals, 0, 1));
+        assert!(!take(&mut proposals, 0, 1), "known");
+        assert!(take(&mut proposals, 0, 2));
+        assert!(!take(&mut proposals, 0, 3), "a third");
+        assert!(take(&mut proposals, 1, 1), "proposed again in another round");
+        assert!(!take(&mut proposals, MAX_ROUNDS_AHEAD + 1, 4), "too far ahead");
+        proposals.enter_round(1);
+        assert!(take(&mut proposals, MAX_ROUNDS_AHEAD + 1, 4));
+    }
+
+    #[test]
+    fn however_many_rounds_fail_the_newest_blocks_are_there() {
+        let mut proposals = Proposals::default();
+        proposals.enter(ChainHeight(5));
+        for round in 0..200 {
+            proposals.enter_round(round);
+            assert!(take(&mut proposals, round, u8::try_from(round).unwrap()));
+            assert!(proposals.get(&block(5, u8::try_from(round).unwrap()).0).is_some());
+        }
+        assert_eq!(proposals.blocks.len(), MAX_ROUNDS);
+        let (id, first) = block(5, 0);
+        assert!(proposals.get(&id).is_none());
+        proposals.keep(0, id, first);
+        assert!(
+            proposals.get(&id).is_some(),
+            "decided by sync in a round long past"
+        );
+    }
+
+    #[test]
+    fn a_new_height_forgets_the_old_one_and_remembers_what_waits() {
+        let mut proposals = Proposals::default();
+        proposals.enter(ChainHeight(5));
+        let (id, of_five) = block(5, 1);
+        proposals.keep_own(0, id, of_five);
+        assert!(proposals.own(0).is_some());
+        for height in 5..=11 {
+            proposals.wait(ChainHeight(height), 0, part(height, 0));
+        }
+        proposals.wait(
+            ChainHeight(6),
+            MAX_ROUNDS_AHEAD + 1,
+            part(6, MAX_ROUNDS_AHEAD + 1),
+        );
+        assert_eq!(proposals.ahead.len(), 4, "heights 6 to 9");
+        proposals.enter(ChainHeight(7));
+        assert!(proposals.own(0).is_none() && proposals.get(&id).is_none());
+        let waiting = proposals.waiting_for(ChainHeight(7));
+        assert_eq!(
+            waiting.iter().map(|part| part.block.height.0).collect::<Vec<_>>(),
+            [7]
+        );
+        assert!(proposals.waiting_for(ChainHeight(6)).is_empty(), "forgotten");
+        assert_eq!(proposals.ahead.len(), 2);
     }
 }
