@@ -47,6 +47,11 @@ struct Running {
 
 impl Network {
     pub(crate) fn new(validators: u8) -> Self {
+        Self::with_observers(validators, 0)
+    }
+
+    /// The last `observers` hosts follow the chain and vote on nothing.
+    pub(crate) fn with_observers(validators: u8, observers: u8) -> Self {
         // `RUST_LOG=debug cargo test …` shows what the nodes do.
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         let _ = tracing_subscriber::fmt()
@@ -71,17 +76,18 @@ impl Network {
                 })
                 .collect(),
         };
+        let hosts = validators + observers;
         let address = unique_loopback();
-        let listens: Vec<SocketAddr> = (0..validators).map(|_| free_port(address)).collect();
+        let listens: Vec<SocketAddr> = (0..hosts).map(|_| free_port(address)).collect();
         let peer = |number: u8, listen: SocketAddr| PeerAddress {
             peer_id: peer_id(&network_key(number)),
             address: listen,
         };
-        let everybody: Vec<PeerAddress> = (0..validators)
+        let everybody: Vec<PeerAddress> = (0..hosts)
             .zip(&listens)
             .map(|(number, listen)| peer(number, *listen))
             .collect();
-        let hosts = (0..validators)
+        let hosts = (0..hosts)
             .zip(listens)
             .map(|(number, listen)| Host {
                 number,

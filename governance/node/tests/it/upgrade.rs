@@ -288,3 +288,25 @@ async fn a_block_that_was_decided_and_not_stored_is_decided_again() {
     network.wait_for_block(3).await;
     network.stop_all().await;
 }
+
+/// A node whose key is in no validator set follows the chain, and what is submitted there reaches the proposers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_observer_follows_and_passes_transactions_on() {
+    let mut network = Network::with_observers(4, 1);
+    network.start_all(&OLD);
+    network.wait_for_block(2).await;
+    let proposal = network.sign(0, 4, Action::ProposeUpgrade(upgrade(1_000)));
+    let transaction = network.handle(4).submit(proposal).await.unwrap();
+    for host in [4, 0] {
+        let status = network
+            .handle(host)
+            .transaction(transaction, PATIENCE)
+            .await
+            .unwrap();
+        assert!(
+            matches!(status, TransactionStatus::Committed { rejection: None, .. }),
+            "{status:?}"
+        );
+    }
+    network.stop_all().await;
+}

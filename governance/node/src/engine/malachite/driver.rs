@@ -30,6 +30,9 @@ use crate::engine::{
     Application, ApplicationError, Block, BlockFault, EngineError, Info, MAX_BLOCK_TRANSACTIONS, Ports,
 };
 
+#[cfg(test)]
+mod tests;
+
 /// How often transactions that wait are told again, for those who missed them.
 const GOSSIP_INTERVAL: Duration = Duration::from_secs(1);
 /// How often connected peers are counted.
