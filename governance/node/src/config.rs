@@ -2,20 +2,31 @@
 //!
 //! The file that `init` writes is `config.toml` beside this one; a test keeps the two equal.
 
+mod error;
+#[cfg(test)]
+mod tests;
+
 use std::fs;
-use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::{ConsensusOptions, MempoolLimits, PeerAddress, PeerAddressError};
+pub use error::ConfigError;
+
+use crate::{ConsensusOptions, MempoolLimits, PeerAddress};
 
 /// The file that `init` writes.
 pub(crate) const TEMPLATE: &str = include_str!("config.toml");
 /// Bytes of a UNIX socket's path that the kernel can hold, the closing zero not counted (`sun_path` of unix(7)).
 const MAX_SOCKET_PATH: usize = 107;
+/// Shorter, and a node would do nothing but look at the clock.
+const MIN_DURATION: Duration = Duration::from_millis(1);
+/// Longer than any network needs, and short enough to be added to any time.
+const MAX_DURATION: Duration = Duration::from_secs(3_600);
+/// What may name a node.
+pub(crate) const MONIKER: &str = "1 to 64 letters, digits, blanks or any of -_.@";
 
 /// The whole file.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -204,60 +215,6 @@ impl Default for Log {
     }
 }
 
-/// Why the configuration cannot be used. Nothing has been started.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("cannot read {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        #[source]
-        source: io::Error,
-    },
-    /// The file is no configuration.
-    #[error("{} is no configuration of this node; `governance init` in an empty folder writes one with every key explained", path.display())]
-    Parse {
-        /// The file.
-        path: PathBuf,
-        /// Line, column, what was found and what was expected.
-        #[source]
-        source: Box<toml::de::Error>,
-    },
-    /// A peer is malformed.
-    #[error("[p2p] peers in {}", path.display())]
-    Peer {
-        /// The file.
-        path: PathBuf,
-        /// What was found and what was expected.
-        #[source]
-        source: PeerAddressError,
-    },
-    /// The socket's path is longer than the kernel can hold.
-    #[error(
-        "the socket path {} has {found} bytes, expected at most {MAX_SOCKET_PATH}; set [visor] socket in {} to a shorter absolute path",
-        socket.display(),
-        path.display()
-    )]
-    SocketPath {
-        /// The file.
-        path: PathBuf,
-        /// The socket.
-        socket: PathBuf,
-        /// Its length.
-        found: usize,
-    },
-    /// A duration of zero, where a node would spin or never wait.
-    #[error("[consensus] {key} in {}: expected more than 0, found 0", path.display())]
-    Zero {
-        /// The file.
-        path: PathBuf,
-        /// The key.
-        key: &'static str,
-    },
-}
-
 impl Config {
     /// Reads and checks a file; relative paths are resolved against `home`.
     ///
@@ -273,18 +230,10 @@ impl Config {
             source: Box::new(source),
         })?;
         config.peers(path)?;
-        let durations = [
-            ("block_interval", config.consensus.block_interval),
-            ("propose_timeout", config.consensus.propose_timeout),
-            ("vote_timeout", config.consensus.vote_timeout),
-            ("status_interval", config.consensus.status_interval),
-        ];
-        if let Some((key, _)) = durations.iter().find(|(_, duration)| duration.is_zero()) {
-            return Err(ConfigError::Zero {
-                path: path.to_path_buf(),
-                key,
-            });
-        }
+        config.check_moniker(path)?;
+        config.check_addresses(path)?;
+        config.consensus.check(path)?;
+        config.mempool.check(path)?;
         let socket = home.join(&config.visor.socket);
         let found = socket.as_os_str().len();
         if found > MAX_SOCKET_PATH {
@@ -314,9 +263,79 @@ impl Config {
             })
             .collect()
     }
+
+    fn check_moniker(&self, path: &Path) -> Result<(), ConfigError> {
+        if is_moniker(&self.moniker) {
+            return Ok(());
+        }
+        Err(ConfigError::Moniker {
+            path: path.to_path_buf(),
+            found: self.moniker.clone(),
+        })
+    }
+
+    fn check_addresses(&self, path: &Path) -> Result<(), ConfigError> {
+        let addresses = [
+            ("[p2p] listen", self.p2p.listen),
+            ("[rpc] listen", self.rpc.listen),
+            ("[http] listen", self.http.listen),
+        ];
+        for (number, (key, found)) in addresses.into_iter().enumerate() {
+            if found.port() == 0 {
+                return Err(ConfigError::Port {
+                    path: path.to_path_buf(),
+                    key,
+                    found,
+                });
+            }
+            let before = addresses.iter().take(number);
+            if let Some((first, _)) = before.copied().find(|(_, other)| overlap(*other, found)) {
+                return Err(ConfigError::SameAddress {
+                    path: path.to_path_buf(),
+                    first,
+                    second: key,
+                    found,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether both cannot be bound: an unspecified address stands for all.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    one.port() == other.port()
+        && (one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified())
+}
+
+/// Whether a text may name a node: it stands in a TOML string, in log lines and in what peers are told.
+pub(crate) fn is_moniker(text: &str) -> bool {
+    let plain = |character: char| character.is_alphanumeric() || " -_.@".contains(character);
+    (1..=64).contains(&text.len()) && text.chars().all(plain)
 }
 
 impl Consensus {
+    fn check(&self, path: &Path) -> Result<(), ConfigError> {
+        for (key, least, found) in [
+            ("block_interval", MIN_DURATION, self.block_interval),
+            ("propose_timeout", MIN_DURATION, self.propose_timeout),
+            ("vote_timeout", MIN_DURATION, self.vote_timeout),
+            ("timeout_delta", Duration::ZERO, self.timeout_delta),
+            ("connect_timeout", Duration::ZERO, self.connect_timeout),
+            ("status_interval", MIN_DURATION, self.status_interval),
+        ] {
+            if !(least..=MAX_DURATION).contains(&found) {
+                return Err(ConfigError::Duration {
+                    path: path.to_path_buf(),
+                    key,
+                    found,
+                    least,
+                });
+            }
+        }
+        Ok(())
+    }
+
     /// In the engine's words.
     #[must_use]
     pub const fn options(&self) -> ConsensusOptions {
@@ -332,6 +351,21 @@ impl Consensus {
 }
 
 impl MempoolBounds {
+    fn check(&self, path: &Path) -> Result<(), ConfigError> {
+        let bounds = [
+            ("transactions", self.transactions),
+            ("bytes", self.bytes),
+            ("per_sender", self.per_sender),
+        ];
+        match bounds.into_iter().find(|(_, bound)| *bound == 0) {
+            Some((key, _)) => Err(ConfigError::Empty {
+                path: path.to_path_buf(),
+                key,
+            }),
+            None => Ok(()),
+        }
+    }
+
     /// In the mempool's words.
     #[must_use]
     pub const fn limits(&self) -> MempoolLimits {
@@ -341,57 +375,5 @@ impl MempoolBounds {
             per_sender: self.per_sender,
             remembered: self.remembered,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(text: &str) -> Result<Config, String> {
-        let home = tempfile::tempdir().unwrap();
-        let path = home.path().join("config.toml");
-        fs::write(&path, text).unwrap();
-        Config::read(&path, Path::new("/home")).map_err(|error| crate::cli::chain(&error))
-    }
-
-    #[test]
-    fn the_written_file_says_what_the_defaults_are() {
-        let written: Config = toml::from_str(TEMPLATE).unwrap();
-        assert_eq!(written, Config::default());
-        assert_eq!(toml::from_str::<Config>("").unwrap(), Config::default());
-    }
-
-    #[test]
-    fn an_unknown_key_is_named_with_its_line_and_the_known_ones() {
-        let error = read("moniker = \"a\"\n[p2p]\nlisen = \"127.0.0.1:1\"\n").unwrap_err();
-        for word in ["config.toml", "line 3", "lisen", "listen", "peers"] {
-            assert!(error.contains(word), "{error}");
-        }
-    }
-
-    #[test]
-    fn bad_values_say_what_was_expected() {
-        for (text, words) in [
-            ("[p2p]\npeers = [\"nobody\"]", ["nobody", "PEERID@IP:PORT"]),
-            ("[p2p]\nlisten = \"here\"", ["line 2", "socket address"]),
-            (
-                "[consensus]\nblock_interval = \"0s\"",
-                ["block_interval", "more than 0"],
-            ),
-            ("[consensus]\nblock_interval = \"soon\"", ["line 2", "duration"]),
-        ] {
-            let error = read(text).unwrap_err();
-            for word in words {
-                assert!(error.contains(word), "{text}: {error}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_socket_path_that_the_kernel_cannot_hold_is_refused() {
-        let long = "s".repeat(200);
-        let error = read(&format!("[visor]\nsocket = \"{long}\"")).unwrap_err();
-        assert!(error.contains("107") && error.contains(&long), "{error}");
     }
 }

@@ -33,11 +33,19 @@ pub(crate) enum KeyError {
     Random(getrandom::Error),
 }
 
+/// The key at `path`, made when there is none: an `init` that was interrupted goes on with the keys that it has made.
+///
+/// # Errors
+/// When there is one that cannot be used, or none can be written.
+pub(crate) fn read_or_create(path: &Path) -> Result<SigningKey, KeyError> {
+    if path.exists() { read(path) } else { create(path) }
+}
+
 /// Makes a key and writes it to `path` with mode 0600, unless there is one.
 ///
 /// # Errors
 /// When the file exists or cannot be written.
-pub(crate) fn create(path: &Path) -> Result<SigningKey, KeyError> {
+fn create(path: &Path) -> Result<SigningKey, KeyError> {
     let mut secret = [0; 32];
     getrandom::fill(&mut secret).map_err(KeyError::Random)?;
     let key = SigningKey::from_bytes(&secret);
@@ -77,7 +85,7 @@ mod tests {
     use std::fs::{self, Permissions};
     use std::os::unix::fs::PermissionsExt as _;
 
-    use super::{create, read};
+    use super::{create, read, read_or_create};
 
     #[test]
     fn a_key_is_private_and_never_replaced() {
@@ -87,7 +95,7 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(read(&path).unwrap(), key);
         create(&path).unwrap_err();
-        assert_eq!(read(&path).unwrap(), key);
+        assert_eq!(read_or_create(&path).unwrap(), key);
         fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
         let error = read(&path).unwrap_err().to_string();
         assert!(error.contains("chmod 600"), "{error}");

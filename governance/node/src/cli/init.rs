@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{CommandError, Output, print};
-use crate::config::TEMPLATE;
+use crate::config::{MONIKER, TEMPLATE, is_moniker};
 use crate::home::{Home, write_new};
 use crate::{keys, peer_id};
 
@@ -22,21 +22,19 @@ pub(super) struct InitArguments {
     output: Output,
 }
 
-/// A name that may stand in a TOML string and in a log line.
 fn moniker(text: &str) -> Result<String, String> {
-    let plain = |character: char| character.is_alphanumeric() || " -_.@".contains(character);
-    if (1..=64).contains(&text.len()) && text.chars().all(plain) {
+    if is_moniker(text) {
         Ok(text.to_owned())
     } else {
-        Err("expected 1 to 64 letters, digits, blanks or any of -_.@".to_owned())
+        Err(format!("expected {MONIKER}"))
     }
 }
 
 pub(super) fn run(arguments: &InitArguments) -> Result<(), CommandError> {
     let home = Home::new(&arguments.home);
     home.create().map_err(CommandError::config)?;
-    let consensus = keys::create(&home.key("consensus")).map_err(CommandError::config)?;
-    let network = keys::create(&home.key("network")).map_err(CommandError::config)?;
+    let consensus = keys::read_or_create(&home.key("consensus")).map_err(CommandError::config)?;
+    let network = keys::read_or_create(&home.key("network")).map_err(CommandError::config)?;
     // The configuration last: it is what makes the folder a home.
     let config = TEMPLATE.replacen(
         "moniker = \"node\"",
