@@ -9,6 +9,7 @@ mod version;
 use std::error::Error;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
+use std::panic;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -76,20 +77,25 @@ impl From<io::Error> for CommandError {
 /// Runs the command line of this process. `release` is the version stamped into the binary.
 #[must_use]
 pub fn main(release: &ReleaseVersion) -> ExitCode {
-    let done = match Arguments::parse().command {
+    match panic::catch_unwind(|| run(release)) {
+        Ok(Ok(())) => ExitCode::from(exit_code::OK),
+        Ok(Err(failure)) => {
+            // Without standard error the exit code still tells.
+            let _ = writeln!(io::stderr(), "error: {}", chain(&*failure.error));
+            ExitCode::from(failure.code)
+        }
+        // Where and why is on standard error already.
+        Err(_) => ExitCode::from(exit_code::BUG),
+    }
+}
+
+fn run(release: &ReleaseVersion) -> Result<(), CommandError> {
+    match Arguments::parse().command {
         Command::Init(arguments) => init::run(&arguments),
         Command::Genesis(arguments) => genesis::run(&arguments),
         Command::Start(arguments) => start::run(&arguments, release),
         Command::Status(arguments) => status::run(&arguments),
         Command::Version(arguments) => version::run(&arguments, release),
-    };
-    match done {
-        Ok(()) => ExitCode::from(exit_code::OK),
-        Err(failure) => {
-            // Without standard error the exit code still tells.
-            let _ = writeln!(io::stderr(), "error: {}", chain(&*failure.error));
-            ExitCode::from(failure.code)
-        }
     }
 }
 

@@ -14,5 +14,7 @@ pub const UNREACHABLE: u8 = 4;
 pub const NEWER_VERSION_REQUIRED: u8 = 10;
 /// The state belongs to an older version: the upgrade height has not been reached.
 pub const OLDER_VERSION_REQUIRED: u8 = 11;
-/// The chain store is damaged, or cannot be read or written.
+/// The chain store is damaged, full or in use, or cannot be read or written.
 pub const STORE: u8 = 12;
+/// A bug: the program panicked.
+pub const BUG: u8 = 255;

@@ -218,7 +218,11 @@ pub(crate) fn write_new(path: &Path, content: &[u8], mode: u32) -> Result<(), Ho
         .and_then(|()| file.sync_all())
         .map_err(failed("write", &temporary))?;
     fs::rename(&temporary, path).map_err(failed("place", path))?;
-    let folder = path.parent().unwrap_or(Path::new("."));
+    // The folder of a bare file name is written as nothing.
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        Some(_) | None => Path::new("."),
+    };
     File::open(folder)
         .and_then(|folder| folder.sync_all())
         .map_err(failed("make durable", folder))

@@ -19,7 +19,7 @@ fn main() -> ExitCode {
                 std::io::stderr(),
                 "error: this binary was built with GOVERNANCE_RELEASE_VERSION={RELEASE:?}: {error}"
             );
-            ExitCode::from(255)
+            ExitCode::from(governance_node::exit_code::BUG)
         }
     }
 }

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use proto::pb::governance::v1::governance_service_client::GovernanceServiceClient;
 use proto::pb::governance::v1::{GetStatusRequest, GetStatusResponse};
 use tonic::transport::Endpoint;
 
-use super::{CommandError, Output, print};
+use super::{CommandError, Output, chain, print};
 use crate::config::Config;
 use crate::exit_code;
 use crate::home::Home;
@@ -17,13 +17,13 @@ use crate::home::Home;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Args)]
-#[group(id = "which", required = true, multiple = false)]
+#[command(group = ArgGroup::new("which").required(true).args(["home", "node"]))]
 pub(super) struct StatusArguments {
     /// Home of the node to ask
-    #[arg(long, group = "which")]
+    #[arg(long)]
     home: Option<PathBuf>,
     /// Address of the node to ask, for example http://127.0.0.1:26657
-    #[arg(long, group = "which")]
+    #[arg(long)]
     node: Option<String>,
     /// How to print the result
     #[arg(long, value_enum, default_value_t = Output::Human)]
@@ -52,7 +52,8 @@ pub(super) fn run(arguments: &StatusArguments) -> Result<(), CommandError> {
 }
 
 async fn ask(url: &str) -> Result<GetStatusResponse, CommandError> {
-    let unreachable = |error: &dyn std::error::Error| {
+    let unreachable = |error: &(dyn std::error::Error + 'static)| {
+        let error = chain(error);
         CommandError::new(
             exit_code::UNREACHABLE,
             format!(
