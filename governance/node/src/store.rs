@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 
 use governance::encoding::{self, EncodingError};
 use governance::{ChainId, Digest, Event, Genesis, Height, ReleaseVersion, State, TransactionId};
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{
+    Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageError, TableDefinition,
+};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -98,6 +100,12 @@ pub enum StoreError {
         #[source]
         source: Box<redb::Error>,
     },
+    /// Another process has it open.
+    #[error("the chain store {} is in use: only one node may run in a home; stop the other one first", path.display())]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
     /// Reading or writing failed.
     #[error("cannot {operation} in the chain store {}", path.display())]
     Access {
@@ -140,6 +148,26 @@ pub enum StoreError {
     Genesis(#[source] governance::GenesisError),
 }
 
+fn open_error(path: &Path, error: DatabaseError) -> StoreError {
+    let path = path.to_owned();
+    if matches!(error, DatabaseError::DatabaseAlreadyOpen) {
+        return StoreError::InUse { path };
+    }
+    if let DatabaseError::Storage(StorageError::Corrupted(what)) = error {
+        return StoreError::Damaged { path, what };
+    }
+    if let DatabaseError::Storage(StorageError::Io(cause)) = &error
+        && cause.kind() == std::io::ErrorKind::InvalidData
+    {
+        let what = cause.to_string();
+        return StoreError::Damaged { path, what };
+    }
+    StoreError::Open {
+        path,
+        source: Box::new(error.into()),
+    }
+}
+
 /// The chain's durable data.
 pub struct Store {
     database: Database,
@@ -152,10 +180,7 @@ impl Store {
         let database = Database::builder()
             .set_cache_size(CACHE_BYTES)
             .create(path)
-            .map_err(|error| StoreError::Open {
-                path: path.to_owned(),
-                source: Box::new(error.into()),
-            })?;
+            .map_err(|error| open_error(path, error))?;
         let store = Self {
             database,
             path: path.to_owned(),
@@ -553,7 +578,10 @@ mod tests {
         ] {
             fs::write(&path, damage).unwrap();
             let error = open(&folder).err().unwrap();
-            assert!(matches!(&error, StoreError::Open { .. }), "{error}");
+            assert!(
+                matches!(&error, StoreError::Open { .. } | StoreError::Damaged { .. }),
+                "{error}"
+            );
         }
         for place in (0..whole.len()).step_by(whole.len() / 64) {
             let mut flipped = whole.clone();

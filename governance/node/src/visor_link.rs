@@ -61,12 +61,20 @@ pub(crate) async fn bind(path: &Path) -> Result<UnixListener, LinkError> {
                     path: path.to_path_buf(),
                 });
             }
-            if UnixStream::connect(path).await.is_ok() {
-                return Err(LinkError::InUse {
-                    path: path.to_path_buf(),
-                });
+            match UnixStream::connect(path)
+                .await
+                .map_err(|error| (error.kind(), error))
+            {
+                // Nobody listens: a killed node has left it.
+                Err((io::ErrorKind::ConnectionRefused, _)) => fs::remove_file(path).map_err(failed)?,
+                // Somebody listens, perhaps too busy to answer.
+                Ok(_) | Err((io::ErrorKind::WouldBlock, _)) => {
+                    return Err(LinkError::InUse {
+                        path: path.to_path_buf(),
+                    });
+                }
+                Err((_, error)) => return Err(failed(error)),
             }
-            fs::remove_file(path).map_err(failed)?;
         }
     }
     let listener = UnixListener::bind(path).map_err(failed)?;

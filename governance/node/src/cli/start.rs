@@ -4,15 +4,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use governance::{BlockRefusal, ReleaseVersion};
+use governance::{BlockRefusal, PublicKey, ReleaseVersion};
 use rustix::fs::Mode;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::CommandError;
 use crate::config::Config;
+use crate::engine::{ApplicationError, EngineError};
 use crate::home::Home;
 use crate::node::{Node, NodeOptions, StartError};
+use crate::store::StoreError;
 use crate::{exit_code, http, keys, logging, rpc, visor_link};
 
 /// Connections are closed with the process; nobody needs to wait for a slow client.
@@ -54,15 +56,17 @@ async fn serve(config: &Config, options: NodeOptions) -> Result<(), CommandError
     // Before anything else, so that a stop that comes early is a stop and no kill.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let votes = PublicKey(options.consensus_key.verifying_key().to_bytes());
     let node = Node::open(options).map_err(start_error)?;
     let handle = node.handle();
-    // The visor first: how soon it is answered is how long an upgrade took.
+    // Everything is bound before anybody is told that this node is there.
+    let rpc = bind("[rpc] listen", config.rpc.listen).await?;
+    let http = bind("[http] listen", config.http.listen).await?;
     let link = visor_link::bind(&config.visor.socket)
         .await
         .map_err(CommandError::config)?;
+    // The visor first: how soon it is answered is how long an upgrade took.
     tokio::spawn(visor_link::serve(link, handle.clone()));
-    let rpc = bind("[rpc] listen", config.rpc.listen).await?;
-    let http = bind("[http] listen", config.http.listen).await?;
     let moniker = config.moniker.clone();
     tokio::spawn(rpc::serve(rpc, handle.clone(), moniker.clone()));
     tokio::spawn(http::serve(http, handle.clone(), moniker));
@@ -71,8 +75,21 @@ async fn serve(config: &Config, options: NodeOptions) -> Result<(), CommandError
         chain.id = %snapshot.state.chain_id(),
         node.version = %handle.release(),
         block.height = %snapshot.height,
+        p2p.address = %config.p2p.listen,
+        rpc.address = %config.rpc.listen,
+        http.address = %config.http.listen,
         "node started"
     );
+    if !snapshot
+        .state
+        .validators()
+        .iter()
+        .any(|validator| validator.consensus_key == votes)
+    {
+        tracing::info!(
+            "this node's consensus key is in no validator set: it follows the chain without voting"
+        );
+    }
     let stop = async move {
         tokio::select! {
             _ = terminate.recv() => tracing::info!("stopping on SIGTERM"),
@@ -82,7 +99,20 @@ async fn serve(config: &Config, options: NodeOptions) -> Result<(), CommandError
     let ended = node.run(stop).await;
     // A socket without a listener would only make the next visor wait.
     let _ = std::fs::remove_file(&config.visor.socket);
-    ended.map_err(|error| CommandError::new(exit_code::FAILED, error))
+    ended.map_err(|error| {
+        let code = match &error {
+            EngineError::Application(ApplicationError::Store(_)) => exit_code::STORE,
+            EngineError::Application(
+                ApplicationError::Refused(_)
+                | ApplicationError::Diverged { .. }
+                | ApplicationError::NothingExecuted,
+            )
+            | EngineError::Start { .. }
+            | EngineError::Stopped { .. }
+            | EngineError::UnknownBlock { .. } => exit_code::FAILED,
+        };
+        CommandError::new(code, error)
+    })
 }
 
 async fn bind(key: &'static str, address: std::net::SocketAddr) -> Result<TcpListener, CommandError> {
@@ -102,7 +132,15 @@ fn start_error(error: StartError) -> CommandError {
             | BlockRefusal::BlockOpen { .. }
             | BlockRefusal::HeightExhausted { .. },
         ) => exit_code::FAILED,
-        StartError::Store(_) => exit_code::STORE,
+        // The store is whole; the genesis is not the one it was made from.
+        StartError::Store(StoreError::ForeignChain { .. } | StoreError::Genesis(_)) => exit_code::CONFIG,
+        StartError::Store(
+            StoreError::Open { .. }
+            | StoreError::InUse { .. }
+            | StoreError::Access { .. }
+            | StoreError::Schema { .. }
+            | StoreError::Damaged { .. },
+        ) => exit_code::STORE,
         StartError::Listen { .. } => exit_code::CONFIG,
     };
     CommandError::new(code, error)
