@@ -5,12 +5,14 @@ mod queries;
 mod submit;
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::Stream;
 use proto::pb::governance::v1 as pb;
 use proto::pb::governance::v1::governance_service_server::{GovernanceService, GovernanceServiceServer};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
@@ -21,6 +23,10 @@ use crate::handle::NodeHandle;
 const MAX_REQUEST_BYTES: usize = 256 * 1024;
 /// Requests of one connection that are worked on at a time.
 const MAX_CONCURRENT: usize = 64;
+/// Calls that one connection may have open, streams included.
+const MAX_STREAMS: u32 = 128;
+/// Event streams of all clients together. Each may hold blocks that its client has not read yet.
+const MAX_EVENT_STREAMS: usize = 256;
 /// A connection whose peer has gone away without a word is closed after a ping of this interval.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
@@ -39,10 +45,15 @@ pub(crate) async fn serve(listener: TcpListener, node: NodeHandle, moniker: Stri
             return;
         }
     };
-    let service =
-        GovernanceServiceServer::new(Rpc { node, moniker }).max_decoding_message_size(MAX_REQUEST_BYTES);
+    let service = GovernanceServiceServer::new(Rpc {
+        node,
+        moniker,
+        streams: Arc::new(Semaphore::new(MAX_EVENT_STREAMS)),
+    })
+    .max_decoding_message_size(MAX_REQUEST_BYTES);
     let served = Server::builder()
         .concurrency_limit_per_connection(MAX_CONCURRENT)
+        .max_concurrent_streams(MAX_STREAMS)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .tcp_nodelay(true)
         .add_service(health_service)
@@ -58,6 +69,8 @@ pub(crate) async fn serve(listener: TcpListener, node: NodeHandle, moniker: Stri
 struct Rpc {
     node: NodeHandle,
     moniker: String,
+    /// One permit per event stream.
+    streams: Arc<Semaphore>,
 }
 
 type BlockStream = Pin<Box<dyn Stream<Item = Result<pb::BlockEvents, Status>> + Send>>;
@@ -126,6 +139,11 @@ impl GovernanceService for Rpc {
         &self,
         request: Request<pb::StreamEventsRequest>,
     ) -> Result<Response<BlockStream>, Status> {
-        events::stream(&self.node, request.into_inner()).map(Response::new)
+        let permit = Arc::clone(&self.streams).try_acquire_owned().map_err(|_| {
+            Status::resource_exhausted(format!(
+                "this node serves {MAX_EVENT_STREAMS} event streams, which is the most allowed: try again later, or ask another node"
+            ))
+        })?;
+        events::stream(&self.node, request.into_inner(), permit).map(Response::new)
     }
 }

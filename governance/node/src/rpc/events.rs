@@ -2,7 +2,7 @@
 
 use governance::Height;
 use proto::pb::governance::v1 as pb;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
@@ -11,9 +11,14 @@ use crate::handle::NodeHandle;
 use crate::store::BlockRecord;
 
 /// Blocks that are read ahead of a client. One that reads slower makes the reading wait, not the memory grow.
-const AHEAD: usize = 64;
+const AHEAD: usize = 16;
 
-pub(super) fn stream(node: &NodeHandle, request: pb::StreamEventsRequest) -> Result<BlockStream, Status> {
+/// `permit` is held until the client has gone.
+pub(super) fn stream(
+    node: &NodeHandle,
+    request: pb::StreamEventsRequest,
+    permit: OwnedSemaphorePermit,
+) -> Result<BlockStream, Status> {
     let tip = node.snapshot().height;
     let from = match request.from_height {
         0 => tip
@@ -22,7 +27,11 @@ pub(super) fn stream(node: &NodeHandle, request: pb::StreamEventsRequest) -> Res
         height => Height(height),
     };
     let (sender, receiver) = mpsc::channel(AHEAD);
-    tokio::spawn(follow(node.clone(), from, sender));
+    let node = node.clone();
+    tokio::spawn(async move {
+        follow(node, from, sender).await;
+        drop(permit);
+    });
     Ok(Box::pin(ReceiverStream::new(receiver)))
 }
 
@@ -35,7 +44,8 @@ async fn follow(node: NodeHandle, mut next: Height, sender: mpsc::Sender<Result<
             let message = match node.block(next) {
                 Ok(Some(record)) => Ok(block(&record)),
                 Ok(None) => Err(Status::out_of_range(format!(
-                    "block {next} is not stored here; ask from a later height"
+                    "from_height: expected a block that this node has stored, found {next}, the last one is {tip}; ask \
+                     from a later height, or another node"
                 ))),
                 Err(error) => Err(Status::internal(crate::cli::chain(&error))),
             };
