@@ -5,8 +5,10 @@
     reason = "a test helper that fails ends its test, with the place in the backtrace"
 )]
 
+mod commands;
 mod network;
 mod program;
+mod single;
 mod upgrade;
 
 /// A file that no `mod` names would never run.

@@ -1,166 +1,26 @@
-//! The program itself: its commands, exit codes, sockets and answers.
+//! The running program: what it serves, to whom, and how it stops.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
-use governance::SigningKey;
+use governance::{Action, Height, ProposalId, SigningKey, Transaction};
 use governance_node::exit_code;
-use hyper_util::rt::TokioIo;
 use proto::pb::governance::v1 as pb;
+use proto::pb::governance::v1::get_proposal_request::Key;
+use proto::pb::governance::v1::get_transaction_response::Outcome;
 use proto::pb::governance::v1::governance_service_client::GovernanceServiceClient;
-use proto::pb::node::v1::WatchReportsRequest;
-use proto::pb::node::v1::node_service_client::NodeServiceClient;
-use rustix::process::{Pid, Signal};
-use tempfile::TempDir;
+use proto::pb::node::v1::{NodeReport, WatchReportsRequest};
+use rustix::process::Signal;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpStream, UnixStream};
-use tonic::transport::{Channel, Endpoint};
+use tokio::net::TcpStream;
+use tonic::transport::Channel;
+use tonic::{Code, Status, Streaming};
 
-use crate::network::PATIENCE;
+use crate::network::upgrade;
+use crate::single::{Single, edit, governance_key, public, refused, run};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_governance");
-
-fn run(arguments: &[&str]) -> Output {
-    Command::new(PROGRAM)
-        .args(arguments)
-        .env_remove("GOVERNANCE_LOG")
-        .output()
-        .unwrap()
-}
-
-/// Runs a command that must fail with this code and say each of these words.
-fn refused(arguments: &[&str], code: u8, words: &[&str]) {
-    let output = run(arguments);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(
-        output.status.code(),
-        Some(i32::from(code)),
-        "{arguments:?}: {said}"
-    );
-    for word in words {
-        assert!(said.contains(word), "{arguments:?} should say `{word}`: {said}");
-    }
-}
-
-/// A network of one validator.
-struct Single {
-    home: TempDir,
-    rpc: SocketAddr,
-    http: SocketAddr,
-    process: Option<Child>,
-}
-
-impl Drop for Single {
-    fn drop(&mut self) {
-        if let Some(process) = &mut self.process {
-            let _ = process.kill();
-            let _ = process.wait();
-        }
-    }
-}
-
-impl Single {
-    fn lay_out() -> Self {
-        let mut octets = [0; 3];
-        getrandom::fill(&mut octets).unwrap();
-        let ip = IpAddr::V4(Ipv4Addr::new(
-            127,
-            octets[0].max(1),
-            octets[1],
-            octets[2].clamp(1, 254),
-        ));
-        let listeners: Vec<TcpListener> = (0..3).map(|_| TcpListener::bind((ip, 0)).unwrap()).collect();
-        let [p2p, rpc, http] = [0, 1, 2].map(|index: usize| listeners[index].local_addr().unwrap());
-        let home = tempfile::tempdir().unwrap();
-        let path = home.path().join("node");
-        let path = path.to_str().unwrap();
-        let made = run(&["init", "--home", path, "--moniker", "single", "--output", "json"]);
-        assert!(made.status.success(), "{made:?}");
-        let made: serde_json::Value = serde_json::from_slice(&made.stdout).unwrap();
-        let governance_key = hex::encode(SigningKey::from_bytes(&[1; 32]).verifying_key().to_bytes());
-        let validator = format!(
-            "single:1:{governance_key}:{}",
-            made["consensus_key"].as_str().unwrap()
-        );
-        let genesis = format!("{path}/genesis.json");
-        let made = run(&[
-            "genesis",
-            "--chain-id",
-            "single-1",
-            "--initial-version",
-            "1.0.0",
-            "--validator",
-            &validator,
-            "--min-lead-blocks",
-            "8",
-            "--lock-in-blocks",
-            "3",
-            "--output-file",
-            &genesis,
-        ]);
-        assert!(made.status.success(), "{made:?}");
-        let config = format!("{path}/config.toml");
-        let text = fs::read_to_string(&config).unwrap();
-        let text = text
-            .replace("127.0.0.1:26656", &p2p.to_string())
-            .replace("127.0.0.1:26657", &rpc.to_string())
-            .replace("127.0.0.1:26658", &http.to_string())
-            .replace("block_interval = \"500ms\"", "block_interval = \"50ms\"");
-        fs::write(&config, text).unwrap();
-        Self {
-            home,
-            rpc,
-            http,
-            process: None,
-        }
-    }
-
-    fn path(&self) -> String {
-        self.home.path().join("node").to_str().unwrap().to_owned()
-    }
-
-    fn socket(&self) -> std::path::PathBuf {
-        self.home.path().join("node/visor-link.sock")
-    }
-
-    fn start(&mut self) {
-        let process = Command::new(PROGRAM)
-            .args(["start", "--home", &self.path()])
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
-        self.process = Some(process);
-    }
-
-    /// SIGTERM; the exit code.
-    fn stop(&mut self) -> Option<i32> {
-        let mut process = self.process.take().unwrap();
-        let pid = Pid::from_raw(i32::try_from(process.id()).unwrap()).unwrap();
-        rustix::process::kill_process(pid, Signal::TERM).unwrap();
-        process.wait().unwrap().code()
-    }
-
-    async fn client(&self) -> GovernanceServiceClient<Channel> {
-        let url = format!("http://{}", self.rpc);
-        until(|| GovernanceServiceClient::connect(url.clone())).await
-    }
-}
-
-/// Tries until it succeeds.
-async fn until<T, E: std::fmt::Debug, F: Future<Output = Result<T, E>>>(mut attempt: impl FnMut() -> F) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match attempt().await {
-            Ok(value) => return value,
-            Err(error) => assert!(Instant::now() < deadline, "{error:?}"),
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
+type Client = GovernanceServiceClient<Channel>;
 
 async fn http_get(address: SocketAddr, path: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address).await?;
@@ -172,88 +32,59 @@ async fn http_get(address: SocketAddr, path: &str) -> std::io::Result<String> {
     Ok(answer)
 }
 
-#[test]
-fn version_names_the_release_and_the_digest_of_the_binary() {
-    let output = run(&["version", "--output", "json"]);
-    let value: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(value["version"], "1.0.0");
-    let bytes = fs::read(PROGRAM).unwrap();
-    assert_eq!(value["hash"], governance::Digest::of(&bytes).to_string());
+async fn status_json(address: SocketAddr) -> serde_json::Value {
+    let answer = http_get(address, "/status").await.unwrap();
+    let body = answer
+        .split("\r\n\r\n")
+        .nth(1)
+        .and_then(|body| serde_json::from_str(body).ok());
+    body.unwrap_or_else(|| unreachable!("it should be JSON: {answer:?}"))
 }
 
-#[test]
-fn a_home_is_made_once_and_its_keys_are_private() {
-    let dir = tempfile::tempdir().unwrap();
-    let home = dir.path().join("node");
-    let path = home.to_str().unwrap();
-    assert!(run(&["init", "--home", path]).status.success());
-    for key in ["consensus", "network"] {
-        let mode = fs::metadata(home.join(format!("keys/{key}.json")))
-            .unwrap()
-            .permissions()
-            .mode();
-        assert_eq!(mode & 0o777, 0o600);
+async fn events(client: &mut Client, from_height: u64) -> Streaming<pb::BlockEvents> {
+    client
+        .stream_events(pb::StreamEventsRequest { from_height })
+        .await
+        .unwrap()
+        .into_inner()
+}
+
+async fn next(blocks: &mut Streaming<pb::BlockEvents>) -> u64 {
+    blocks.message().await.unwrap().unwrap().height
+}
+
+async fn reports(single: &Single) -> Streaming<NodeReport> {
+    single
+        .link()
+        .await
+        .watch_reports(WatchReportsRequest {})
+        .await
+        .unwrap()
+        .into_inner()
+}
+
+async fn submit(client: &mut Client, signed: &governance::SignedTransaction) -> Result<Vec<u8>, Status> {
+    let request = pb::SubmitTransactionRequest {
+        transaction: Some(signed.into()),
+    };
+    Ok(client
+        .submit_transaction(request)
+        .await?
+        .into_inner()
+        .transaction_id)
+}
+
+fn code_of(status: &Status) -> Option<&str> {
+    status.metadata().get("rejection-code")?.to_str().ok()
+}
+
+fn transaction(chain: &str, sequence: u64, action: Action) -> Transaction {
+    Transaction {
+        chain_id: chain.parse().unwrap(),
+        sequence,
+        last_valid_height: Height(1_000_000),
+        action,
     }
-    let before = fs::read(home.join("keys/consensus.json")).unwrap();
-    refused(&["init", "--home", path], exit_code::CONFIG, &["already", path]);
-    assert_eq!(fs::read(home.join("keys/consensus.json")).unwrap(), before);
-}
-
-#[test]
-fn what_is_wrong_with_a_home_is_said_and_nothing_is_started() {
-    let single = Single::lay_out();
-    let path = single.path();
-    let elsewhere = single.home.path().join("empty");
-    refused(
-        &["start", "--home", elsewhere.to_str().unwrap()],
-        exit_code::CONFIG,
-        &["governance init", "config.toml"],
-    );
-
-    let config = Path::new(&path).join("config.toml");
-    let good = fs::read_to_string(&config).unwrap();
-    fs::write(&config, good.replace("[mempool]", "[mempool]\nsize = 3")).unwrap();
-    refused(
-        &["start", "--home", &path],
-        exit_code::CONFIG,
-        &["config.toml", "size", "transactions"],
-    );
-    fs::write(&config, good.replace("visor-link.sock", &"s".repeat(120))).unwrap();
-    refused(
-        &["start", "--home", &path],
-        exit_code::CONFIG,
-        &["107", "[visor] socket"],
-    );
-    fs::write(&config, &good).unwrap();
-
-    let genesis = Path::new(&path).join("genesis.json");
-    let text = fs::read_to_string(&genesis).unwrap();
-    fs::remove_file(&genesis).unwrap();
-    refused(
-        &["start", "--home", &path],
-        exit_code::CONFIG,
-        &["genesis.json", "governance genesis"],
-    );
-    fs::write(
-        &genesis,
-        text.replace("\"threshold_numerator\": 2", "\"threshold_numerator\": 1"),
-    )
-    .unwrap();
-    refused(
-        &["start", "--home", &path],
-        exit_code::CONFIG,
-        &["genesis.json", "1/3", "2/3"],
-    );
-    fs::write(&genesis, &text).unwrap();
-
-    let key = Path::new(&path).join("keys/consensus.json");
-    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
-    refused(
-        &["start", "--home", &path],
-        exit_code::CONFIG,
-        &["chmod 600", "consensus.json"],
-    );
-    assert!(!single.socket().exists());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -261,47 +92,25 @@ async fn a_node_serves_everything_and_stops_on_request() {
     let mut single = Single::lay_out();
     single.start();
     let mut client = single.client().await;
-    let mut blocks = client
-        .stream_events(pb::StreamEventsRequest { from_height: 1 })
-        .await
-        .unwrap()
-        .into_inner();
-    for height in 1..=5 {
-        assert_eq!(blocks.message().await.unwrap().unwrap().height, height);
-    }
-    // Resumed in the middle, without gap or repeat, across the border between store and live.
-    let mut resumed = client
-        .stream_events(pb::StreamEventsRequest { from_height: 3 })
-        .await
-        .unwrap()
-        .into_inner();
-    for height in 3..=12 {
-        assert_eq!(resumed.message().await.unwrap().unwrap().height, height);
+    let mut blocks = events(&mut client, 1).await;
+    for height in 1..=3 {
+        assert_eq!(next(&mut blocks).await, height);
     }
 
-    let answer = http_get(single.http, "/status").await.unwrap();
-    let body: serde_json::Value = serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+    let body = status_json(single.http).await;
     assert_eq!(
-        (&body["chain_id"], &body["version"]),
-        (&"single-1".into(), &"1.0.0".into())
+        (&body["chain_id"], &body["version"], &body["moniker"]),
+        (&"single-1".into(), &"1.0.0".into(), &"single".into())
     );
     assert!(
-        body["next_upgrade"].is_null() && body["height"].as_u64() >= Some(12),
+        body["next_upgrade"].is_null() && body["height"].as_u64() >= Some(3),
         "{body}"
     );
-    assert!(
-        http_get(single.http, "/healthz")
-            .await
-            .unwrap()
-            .starts_with("HTTP/1.1 200")
-    );
+    assert_eq!((&body["halted"], &body["peers"]), (&false.into(), &0.into()));
+    let healthy = http_get(single.http, "/healthz").await.unwrap();
+    assert!(healthy.starts_with("HTTP/1.1 200"), "{healthy}");
 
-    let channel = Endpoint::from_shared(format!("http://{}", single.rpc))
-        .unwrap()
-        .connect()
-        .await
-        .unwrap();
-    let health = tonic_health::pb::health_client::HealthClient::new(channel.clone())
+    let health = tonic_health::pb::health_client::HealthClient::new(single.channel().await)
         .check(tonic_health::pb::HealthCheckRequest {
             service: "governance.v1.GovernanceService".to_owned(),
         })
@@ -312,24 +121,14 @@ async fn a_node_serves_everything_and_stops_on_request() {
         health.status(),
         tonic_health::pb::health_check_response::ServingStatus::Serving
     );
+    let services = reflected_services(&single).await;
+    for service in ["governance.v1.GovernanceService", "grpc.health.v1.Health"] {
+        assert!(services.iter().any(|name| name == service), "{services:?}");
+    }
 
-    assert_eq!(
-        fs::metadata(single.socket()).unwrap().permissions().mode() & 0o777,
-        0o600
-    );
-    let socket = single.socket();
-    let link = Endpoint::from_static("http://node.invalid")
-        .connect_with_connector(tower::service_fn(move |_| {
-            let socket = socket.clone();
-            async move { UnixStream::connect(socket).await.map(TokioIo::new) }
-        }))
-        .await
-        .unwrap();
-    let mut reports = NodeServiceClient::new(link)
-        .watch_reports(WatchReportsRequest {})
-        .await
-        .unwrap()
-        .into_inner();
+    let mode = fs::metadata(single.socket()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let mut reports = reports(&single).await;
     let first = reports.message().await.unwrap().unwrap();
     let second = reports.message().await.unwrap().unwrap();
     assert!(second.height > first.height && first.halt.is_none());
@@ -338,19 +137,91 @@ async fn a_node_serves_everything_and_stops_on_request() {
         ("1.0.0", single.process.as_ref().unwrap().id())
     );
 
+    let path = single.path();
+    let shown = run(&["status", "--home", &path, "--output", "json"]);
+    let shown: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
+    assert_eq!(
+        (&shown["schema"], &shown["moniker"], &shown["halt"]),
+        (&1.into(), &"single".into(), &serde_json::Value::Null)
+    );
+    let shown = run(&["status", "--node", &format!("http://{}", single.rpc)]);
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(
+        shown.contains("single-1") && shown.contains("next upgrade  none"),
+        "{shown}"
+    );
+
     // A second node in the same home is refused while the first one lives.
     refused(
-        &["start", "--home", &single.path()],
+        &["start", "--home", &path],
         exit_code::STORE,
-        &["chain.redb"],
+        &["chain.redb", "only one node"],
     );
-    assert_eq!(single.stop(), Some(0));
+    assert_eq!(single.stop(), Some(0), "{}", single.log());
     assert!(!single.socket().exists());
     refused(
-        &["status", "--home", &single.path()],
+        &["status", "--home", &path],
         exit_code::UNREACHABLE,
-        &["no node answers", "governance start"],
+        &["no node answers", "refused", "governance start"],
     );
+}
+
+async fn reflected_services(single: &Single) -> Vec<String> {
+    use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+    use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+    use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+    let request = tonic_reflection::pb::v1::ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let answer = ServerReflectionClient::new(single.channel().await)
+        .server_reflection_info(tokio_stream::once(request))
+        .await
+        .unwrap()
+        .into_inner()
+        .message()
+        .await
+        .unwrap()
+        .unwrap();
+    let Some(MessageResponse::ListServicesResponse(list)) = answer.message_response else {
+        return Vec::new();
+    };
+    list.service.into_iter().map(|service| service.name).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn event_streams_resume_wait_and_follow() {
+    let mut single = Single::lay_out();
+    single.start();
+    let mut client = single.client().await;
+    // Of a block that is still to come: nothing until it comes, and nothing before it.
+    let mut later = events(&mut client, 9).await;
+    let mut blocks = events(&mut client, 1).await;
+    for height in 1..=5 {
+        assert_eq!(next(&mut blocks).await, height);
+    }
+    // Resumed in the middle, without gap or repeat, across the border between store and live.
+    let mut resumed = events(&mut client, 3).await;
+    for height in 3..=12 {
+        assert_eq!(next(&mut resumed).await, height);
+    }
+    for height in 9..=12 {
+        assert_eq!(next(&mut later).await, height);
+    }
+    // From the next block on.
+    let mut live = events(&mut client, 0).await;
+    let first = next(&mut live).await;
+    assert!(first > 12, "{first}");
+    assert_eq!(next(&mut live).await, first + 1);
+    // Many who have stopped reading delay nobody else.
+    let mut silent = Vec::new();
+    for _ in 0..32 {
+        silent.push(events(&mut client, 1).await);
+    }
+    for height in first + 2..first + 6 {
+        assert_eq!(next(&mut live).await, height);
+    }
+    assert_eq!(single.stop(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -358,11 +229,7 @@ async fn a_killed_node_goes_on_from_its_last_commit() {
     let mut single = Single::lay_out();
     single.start();
     let mut client = single.client().await;
-    let mut blocks = client
-        .stream_events(pb::StreamEventsRequest { from_height: 1 })
-        .await
-        .unwrap()
-        .into_inner();
+    let mut blocks = events(&mut client, 1).await;
     let mut roots = Vec::new();
     for _ in 0..8 {
         roots.push(blocks.message().await.unwrap().unwrap().state_root);
@@ -373,11 +240,7 @@ async fn a_killed_node_goes_on_from_its_last_commit() {
     assert!(single.socket().exists(), "a killed node leaves its socket behind");
     single.start();
     let mut client = single.client().await;
-    let mut blocks = client
-        .stream_events(pb::StreamEventsRequest { from_height: 1 })
-        .await
-        .unwrap()
-        .into_inner();
+    let mut blocks = events(&mut client, 1).await;
     for root in &roots {
         assert_eq!(blocks.message().await.unwrap().unwrap().state_root, *root);
     }
@@ -388,41 +251,232 @@ async fn a_killed_node_goes_on_from_its_last_commit() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn refused_transactions_carry_the_code_of_the_rule() {
-    use governance::{Action, Height, ProposalId, Transaction};
+async fn an_upgrade_is_seen_from_outside_until_the_halt() {
     let mut single = Single::lay_out();
     single.start();
     let mut client = single.client().await;
-    let transaction = |chain: &str, sequence| Transaction {
-        chain_id: chain.parse().unwrap(),
-        sequence,
-        last_valid_height: Height(1_000_000),
-        action: Action::Withdraw {
-            proposal: ProposalId([9; 32]),
-        },
+    let mut reports = reports(&single).await;
+    let now = reports.message().await.unwrap().unwrap().height;
+    let last = now + 30;
+    let signed = transaction("single-1", 0, Action::ProposeUpgrade(upgrade(last))).sign(&governance_key());
+    let id = submit(&mut client, &signed).await.unwrap();
+    let again = submit(&mut client, &signed).await.unwrap_err();
+    assert_eq!(again.code(), Code::AlreadyExists, "{again:?}");
+    let outcome = client
+        .get_transaction(pb::GetTransactionRequest {
+            transaction_id: id.clone(),
+            wait_milliseconds: 30_000,
+        })
+        .await
+        .unwrap()
+        .into_inner()
+        .outcome;
+    let Some(Outcome::Committed(committed)) = outcome else {
+        unreachable!("it should be in a block: {outcome:?}");
     };
-    let member = SigningKey::from_bytes(&[1; 32]);
-    let stranger = SigningKey::from_bytes(&[2; 32]);
-    for (signed, code) in [
-        (transaction("single-1", 0).sign(&stranger), "GOV-01"),
-        (transaction("other-1", 0).sign(&member), "GOV-13.chain"),
-        (transaction("single-1", 7).sign(&member), "GOV-13.gap"),
-        (transaction("single-1", 0).sign(&member), "GOV-06.unknown"),
+    assert_eq!(committed.rejection, None);
+
+    // One validator of one: proposing is approving.
+    let plan = client
+        .get_plan(pb::GetPlanRequest {})
+        .await
+        .unwrap()
+        .into_inner()
+        .plan
+        .unwrap();
+    let next_upgrade = serde_json::json!({"activation_point": last, "protocol_version": "1.1.0"});
+    assert_eq!(status_json(single.http).await["next_upgrade"], next_upgrade);
+    let digits = hex::encode(&plan.id);
+    for key in [
+        Key::Id(plan.id.clone()),
+        Key::Name(format!("v1.1.0@{last}")),
+        Key::Name(digits[..8].to_owned()),
     ] {
-        let request = pb::SubmitTransactionRequest {
-            transaction: Some((&signed).into()),
-        };
-        let status = client.submit_transaction(request).await.unwrap_err();
-        assert_eq!(
-            status.metadata().get("rejection-code").unwrap().to_str().unwrap(),
-            code,
-            "{status:?}"
-        );
+        let request = pb::GetProposalRequest { key: Some(key) };
+        let found = client.get_proposal(request).await.unwrap().into_inner();
+        assert_eq!(found.proposal.unwrap().id, plan.id);
     }
-    let empty = client
-        .submit_transaction(pb::SubmitTransactionRequest { transaction: None })
+    for (key, code) in [
+        (Some(Key::Id(vec![7; 32])), Code::NotFound),
+        (Some(Key::Id(vec![7; 3])), Code::InvalidArgument),
+        (Some(Key::Name("v9.9.9@7".to_owned())), Code::NotFound),
+        (Some(Key::Name("what?".to_owned())), Code::InvalidArgument),
+        (None, Code::InvalidArgument),
+    ] {
+        let request = pb::GetProposalRequest { key: key.clone() };
+        let refused = client.get_proposal(request).await.unwrap_err();
+        assert_eq!(refused.code(), code, "{key:?}: {refused:?}");
+    }
+
+    let (mut announced, mut halt) = (None, None);
+    while halt.is_none() {
+        let report = reports.message().await.unwrap().unwrap();
+        // Reports may be skipped, never repeated or put together from two states.
+        assert_eq!(report.halt.is_some(), report.height == last, "{report:?}");
+        announced = report.upgrades.into_iter().next().or(announced);
+        halt = report.halt;
+    }
+    let halt = halt.unwrap();
+    assert_eq!((halt.height, halt.version.as_str()), (last, "1.1.0"));
+    assert_eq!(halt.proposal_id, plan.id);
+    let announced = announced.unwrap();
+    assert_eq!(announced.proposal_id, plan.id);
+    assert_eq!(announced.upgrade.unwrap().artifacts.len(), 1);
+
+    // Halted, it answers, and takes nothing more.
+    let body = status_json(single.http).await;
+    assert_eq!((&body["halted"], &body["height"]), (&true.into(), &last.into()));
+    assert_eq!(body["next_upgrade"], next_upgrade);
+    let late = transaction("single-1", 1, Action::ProposeUpgrade(upgrade(last + 100)));
+    let late = submit(&mut client, &late.sign(&governance_key()))
         .await
         .unwrap_err();
-    assert_eq!(empty.code(), tonic::Code::InvalidArgument);
+    assert_eq!(
+        (late.code(), code_of(&late)),
+        (Code::FailedPrecondition, Some("GOV-09.halted"))
+    );
+    let mut blocks = events(&mut client, last).await;
+    assert_eq!(next(&mut blocks).await, last);
+    let shown = run(&["status", "--home", &single.path()]);
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    let expected = format!("halted at height {last}, waiting for version 1.1.0");
+    assert!(shown.contains(&expected), "{shown}");
+
+    assert_eq!(single.stop(), Some(0), "{}", single.log());
+    let required = format!("block {} must be executed by the newer version 1.1.0", last + 1);
+    refused(
+        &["start", "--home", &single.path()],
+        exit_code::NEWER_VERSION_REQUIRED,
+        &[&required, "this is 1.0.0"],
+    );
+    assert!(!single.socket().exists());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_without_its_peers_reports_at_once_and_stops_at_once() {
+    let mut single = Single::lay_out();
+    let absent = SigningKey::from_bytes(&[2; 32]);
+    let absent = format!(
+        "absent:1:{}:{}",
+        public(&absent),
+        public(&SigningKey::from_bytes(&[3; 32]))
+    );
+    single.write_genesis("pair-1", "1.0.0", &[&single.validator(), &absent]);
+    // Waiting for its peers, it must hear a stop.
+    edit(
+        &single.file("config.toml"),
+        "connect_timeout = \"1s\"",
+        "connect_timeout = \"1h\"",
+    );
+    for signal in [Signal::TERM, Signal::INT] {
+        single.start();
+        let report = reports(&single).await.message().await.unwrap().unwrap();
+        assert_eq!((report.chain_id.as_str(), report.height), ("pair-1", 0));
+        assert!(report.halt.is_none() && report.upgrades.is_empty());
+        assert_eq!(status_json(single.http).await["height"], 0);
+        assert_eq!(single.signal(signal), Some(0), "{}", single.log());
+        assert!(!single.socket().exists());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_no_validator_says_so() {
+    let mut single = Single::lay_out();
+    let (governance, consensus) = (SigningKey::from_bytes(&[2; 32]), SigningKey::from_bytes(&[3; 32]));
+    let other = format!("other:1:{}:{}", public(&governance), public(&consensus));
+    single.write_genesis("others-1", "1.0.0", &[&other]);
+    single.start();
+    assert_eq!(reports(&single).await.message().await.unwrap().unwrap().height, 0);
+    assert_eq!(single.stop(), Some(0), "{}", single.log());
+    assert!(
+        single.log().contains("follows the chain without voting"),
+        "{}",
+        single.log()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refused_transactions_carry_the_code_of_the_rule() {
+    let mut single = Single::lay_out();
+    single.start();
+    let mut client = single.client().await;
+    let withdraw = || Action::Withdraw {
+        proposal: ProposalId([9; 32]),
+    };
+    let member = governance_key();
+    let stranger = SigningKey::from_bytes(&[2; 32]);
+    let mut forged = transaction("single-1", 0, withdraw()).sign(&member);
+    forged.transaction.sequence = 1;
+    let mut older = upgrade(1_000);
+    older.version = "0.9.0".parse().unwrap();
+    for (signed, code) in [
+        (transaction("single-1", 0, withdraw()).sign(&stranger), "GOV-01"),
+        (
+            transaction("single-1", 0, Action::ProposeUpgrade(upgrade(1))).sign(&member),
+            "GOV-02",
+        ),
+        (
+            transaction("single-1", 0, Action::ProposeUpgrade(older)).sign(&member),
+            "GOV-03",
+        ),
+        (
+            transaction("other-1", 0, withdraw()).sign(&member),
+            "GOV-13.chain",
+        ),
+        (transaction("single-1", 7, withdraw()).sign(&member), "GOV-13.gap"),
+        (forged, "GOV-13.signature"),
+        (
+            transaction("single-1", 0, withdraw()).sign(&member),
+            "GOV-06.unknown",
+        ),
+    ] {
+        let status = submit(&mut client, &signed).await.unwrap_err();
+        assert_eq!(
+            (status.code(), code_of(&status)),
+            (Code::FailedPrecondition, Some(code)),
+            "{status:?}"
+        );
+        assert!(!status.message().is_empty());
+    }
+
+    let empty = pb::SubmitTransactionRequest { transaction: None };
+    let empty = client.submit_transaction(empty).await.unwrap_err();
+    assert_eq!(empty.code(), Code::InvalidArgument);
+    let mut short: pb::SignedTransaction = (&transaction("single-1", 0, withdraw()).sign(&member)).into();
+    short.signature.pop();
+    let short = pb::SubmitTransactionRequest {
+        transaction: Some(short),
+    };
+    let short = client.submit_transaction(short).await.unwrap_err();
+    assert_eq!(
+        (short.code(), code_of(&short).is_some()),
+        (Code::InvalidArgument, true),
+        "{short:?}"
+    );
+    // Larger than any request may be: refused unread, and the connection lives on.
+    let mut large: pb::SignedTransaction = (&transaction("single-1", 0, withdraw()).sign(&member)).into();
+    large.signature = vec![0; 300 * 1024];
+    let large = pb::SubmitTransactionRequest {
+        transaction: Some(large),
+    };
+    let large = client.submit_transaction(large).await.unwrap_err();
+    assert_eq!(large.code(), Code::OutOfRange, "{large:?}");
+
+    for (transaction_id, expected) in [
+        (vec![1; 32], Ok(Some(Outcome::Unknown(pb::TransactionUnknown {})))),
+        (vec![1; 5], Err(Code::InvalidArgument)),
+    ] {
+        let request = pb::GetTransactionRequest {
+            transaction_id,
+            wait_milliseconds: 0,
+        };
+        let answer = client.get_transaction(request).await;
+        assert_eq!(
+            answer
+                .map(|answer| answer.into_inner().outcome)
+                .map_err(|status| status.code()),
+            expected
+        );
+    }
     assert_eq!(single.stop(), Some(0));
 }
