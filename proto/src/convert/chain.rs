@@ -1,26 +1,29 @@
 //! What a chain is made of: validators, parameters, the halt.
 
-use governance::{Halt, Height, Parameters, Power, Rejection, Validator};
+use governance::{Account, Halt, Height, Parameters, Power, Rejection, Validator};
 
 use super::field::{self, InvalidMessage};
 use crate::pb::governance::v1 as pb;
 
-/// A validator with the sequence number that its next transaction must carry.
-impl From<(&Validator, u64)> for pb::Validator {
-    fn from((validator, next_sequence): (&Validator, u64)) -> Self {
+/// A validator with what the chain remembers of it.
+impl From<(&Validator, &Account)> for pb::Validator {
+    fn from((validator, account): (&Validator, &Account)) -> Self {
         Self {
             id: validator.id.0.to_vec(),
             name: validator.name.clone(),
             governance_key: validator.governance_key.0.to_vec(),
             consensus_key: validator.consensus_key.0.to_vec(),
             power: validator.power.0,
-            next_sequence,
+            next_sequence: account.next_sequence,
+            reporter_key: account.reporter.map(|key| key.0.to_vec()),
+            next_report_sequence: account.next_report_sequence,
+            approves: account.approves.map(|proposal| proposal.0.to_vec()),
         }
     }
 }
 
-/// A validator with the sequence number that its next transaction must carry.
-impl TryFrom<pb::Validator> for (Validator, u64) {
+/// A validator with what the chain remembers of it.
+impl TryFrom<pb::Validator> for (Validator, Account) {
     type Error = InvalidMessage;
 
     fn try_from(message: pb::Validator) -> Result<Self, InvalidMessage> {
@@ -31,7 +34,23 @@ impl TryFrom<pb::Validator> for (Validator, u64) {
             consensus_key: field::bytes("consensus_key", &message.consensus_key)?,
             power: Power(message.power),
         };
-        Ok((validator, message.next_sequence))
+        let account = Account {
+            next_sequence: message.next_sequence,
+            reporter: field::optional_bytes("reporter_key", message.reporter_key.as_deref())?,
+            next_report_sequence: message.next_report_sequence,
+            approves: field::optional_bytes("approves", message.approves.as_deref())?,
+        };
+        Ok((validator, account))
+    }
+}
+
+/// What a list of ballots or reports says of a validator that is active.
+impl From<&Validator> for pb::ActiveValidator {
+    fn from(validator: &Validator) -> Self {
+        Self {
+            name: validator.name.clone(),
+            power: validator.power.0,
+        }
     }
 }
 

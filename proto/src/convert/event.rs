@@ -1,9 +1,9 @@
 //! Events.
 
-use governance::{Event, Height};
+use governance::{Event, Height, Power};
 
 use super::field::{self, InvalidMessage};
-use super::{proposal, transaction};
+use super::{proposal, readiness, transaction};
 use crate::pb::governance::v1 as pb;
 use crate::pb::governance::v1::event::Event as PbEvent;
 
@@ -67,6 +67,55 @@ impl From<&Event> for PbEvent {
                 from: pb::ProposalPhase::from(*from).into(),
                 to: pb::ProposalPhase::from(*to).into(),
             }),
+            Event::BallotLapsed {
+                proposal_id,
+                validator_id,
+            } => Self::BallotLapsed(pb::BallotLapsed {
+                proposal_id: proposal_id.0.to_vec(),
+                validator_id: validator_id.0.to_vec(),
+            }),
+            Event::ValidatorsChanged {
+                proposal_id,
+                validators,
+                total_power,
+            } => Self::ValidatorsChanged(pb::ValidatorsChanged {
+                proposal_id: proposal_id.0.to_vec(),
+                validators: *validators,
+                total_power: total_power.0,
+            }),
+            Event::ParametersChanged {
+                proposal_id,
+                parameters,
+            } => Self::ParametersChanged(pb::ParametersChanged {
+                proposal_id: proposal_id.0.to_vec(),
+                parameters: Some(parameters.into()),
+            }),
+            Event::ChangeDropped {
+                proposal_id,
+                code,
+                message,
+            } => Self::ChangeDropped(pb::ChangeDropped {
+                proposal_id: proposal_id.0.to_vec(),
+                rejection: Some(pb::Rejection {
+                    code: code.clone(),
+                    message: message.clone(),
+                }),
+            }),
+            Event::ReporterAuthorized { validator_id, key } => {
+                Self::ReporterAuthorized(pb::ReporterAuthorized {
+                    validator_id: validator_id.0.to_vec(),
+                    key: key.map(|key| key.0.to_vec()),
+                })
+            }
+            Event::ReadinessReported {
+                proposal_id,
+                validator_id,
+                readiness,
+            } => Self::ReadinessReported(pb::ReadinessReported {
+                proposal_id: proposal_id.0.to_vec(),
+                validator_id: validator_id.0.to_vec(),
+                readiness: pb::Readiness::from(*readiness).into(),
+            }),
             Event::UpgradeHalted {
                 proposal_id,
                 height,
@@ -127,6 +176,40 @@ impl TryFrom<PbEvent> for Event {
                 proposal_id: field::bytes("proposal_phase_changed.proposal_id", &event.proposal_id)?,
                 from: proposal::phase("proposal_phase_changed.from", event.from)?,
                 to: proposal::phase("proposal_phase_changed.to", event.to)?,
+            }),
+            PbEvent::BallotLapsed(event) => Ok(Self::BallotLapsed {
+                proposal_id: field::bytes("ballot_lapsed.proposal_id", &event.proposal_id)?,
+                validator_id: field::bytes("ballot_lapsed.validator_id", &event.validator_id)?,
+            }),
+            PbEvent::ValidatorsChanged(event) => Ok(Self::ValidatorsChanged {
+                proposal_id: field::bytes("validators_changed.proposal_id", &event.proposal_id)?,
+                validators: event.validators,
+                total_power: Power(event.total_power),
+            }),
+            PbEvent::ParametersChanged(event) => {
+                let field = "parameters_changed.parameters";
+                Ok(Self::ParametersChanged {
+                    proposal_id: field::bytes("parameters_changed.proposal_id", &event.proposal_id)?,
+                    parameters: field::required(field, event.parameters, "a message")?.into(),
+                })
+            }
+            PbEvent::ChangeDropped(event) => {
+                let field = "change_dropped.rejection";
+                let rejection = field::required(field, event.rejection, "a message")?;
+                Ok(Self::ChangeDropped {
+                    proposal_id: field::bytes("change_dropped.proposal_id", &event.proposal_id)?,
+                    code: rejection.code,
+                    message: rejection.message,
+                })
+            }
+            PbEvent::ReporterAuthorized(event) => Ok(Self::ReporterAuthorized {
+                validator_id: field::bytes("reporter_authorized.validator_id", &event.validator_id)?,
+                key: field::optional_bytes("reporter_authorized.key", event.key.as_deref())?,
+            }),
+            PbEvent::ReadinessReported(event) => Ok(Self::ReadinessReported {
+                proposal_id: field::bytes("readiness_reported.proposal_id", &event.proposal_id)?,
+                validator_id: field::bytes("readiness_reported.validator_id", &event.validator_id)?,
+                readiness: readiness::readiness("readiness_reported.readiness", event.readiness)?,
             }),
             PbEvent::UpgradeHalted(event) => Ok(Self::UpgradeHalted {
                 proposal_id: field::bytes("upgrade_halted.proposal_id", &event.proposal_id)?,

@@ -80,6 +80,14 @@ pub(super) fn bytes<const LENGTH: usize, T: From<[u8; LENGTH]>>(
     Ok(array.into())
 }
 
+/// Bytes of a fixed length, or nothing. Empty bytes are not nothing.
+pub(super) fn optional_bytes<const LENGTH: usize, T: From<[u8; LENGTH]>>(
+    field: &str,
+    value: Option<&[u8]>,
+) -> Result<Option<T>, InvalidMessage> {
+    value.map(|value| bytes(field, value)).transpose()
+}
+
 /// A text with a form of its own.
 pub(super) fn text<T: FromStr<Err = ParseError>>(field: &str, value: &str) -> Result<T, InvalidMessage> {
     value

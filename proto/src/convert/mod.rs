@@ -5,10 +5,12 @@
 //! taken as 0.
 
 mod chain;
+mod change;
 mod event;
 mod field;
 mod node;
 mod proposal;
+mod readiness;
 mod transaction;
 mod upgrade;
 

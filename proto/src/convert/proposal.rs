@@ -1,8 +1,6 @@
-//! Proposals with their phase, tally and ballots.
+//! Proposals with their phase and tally, and the ballots beside them.
 
-use std::collections::BTreeMap;
-
-use governance::{Ballot, Height, Phase, Power, Proposal, Subject, Tally, ValidatorId};
+use governance::{Ballot, Height, Phase, Power, Proposal, Subject, Tally, Validator, ValidatorId};
 
 use super::field::{self, InvalidMessage};
 use super::transaction;
@@ -20,7 +18,8 @@ impl From<&Proposal> for pb::Proposal {
             phase: pb::ProposalPhase::from(proposal.phase).into(),
             ended_height: proposal.ended_height.unwrap_or_default().0,
             tally: Some((&proposal.tally).into()),
-            ballots: proposal.ballots.iter().map(Into::into).collect(),
+            ballots_root: proposal.ballots_root.0.to_vec(),
+            reports_root: proposal.reports_root.0.to_vec(),
         }
     }
 }
@@ -42,30 +41,17 @@ impl TryFrom<pb::Proposal> for Proposal {
                 message.ended_height.to_string(),
             ));
         }
-        let mut ballots = BTreeMap::new();
-        for (index, (validator, ballot)) in
-            field::repeated::<_, (ValidatorId, Ballot)>("ballots", message.ballots)?
-                .into_iter()
-                .enumerate()
-        {
-            if ballots.insert(validator, ballot).is_some() {
-                return Err(InvalidMessage::new(
-                    &format!("ballots[{index}].validator_id"),
-                    "one ballot per validator",
-                    format!("a second one of {validator}"),
-                ));
-            }
-        }
         Ok(Self {
             id: field::bytes("id", &message.id)?,
-            subject: field::required("subject", message.subject, "an upgrade or a cancel")?.try_into()?,
+            subject: field::required("subject", message.subject, "one of the subjects")?.try_into()?,
             proposer: field::bytes("proposer", &message.proposer)?,
             submitted_height: Height(message.submitted_height),
             votes_close_height: Height(message.votes_close_height),
             phase,
             ended_height,
-            ballots,
             tally: field::nested("tally", message.tally)?,
+            ballots_root: field::bytes("ballots_root", &message.ballots_root)?,
+            reports_root: field::bytes("reports_root", &message.reports_root)?,
         })
     }
 }
@@ -77,6 +63,8 @@ impl From<&Subject> for PbSubject {
             Subject::Cancel { target } => Self::Cancel(pb::ProposeCancel {
                 target: target.0.to_vec(),
             }),
+            Subject::Validators(change) => Self::Validators(change.into()),
+            Subject::Parameters(change) => Self::Parameters(change.into()),
         }
     }
 }
@@ -93,6 +81,14 @@ impl TryFrom<PbSubject> for Subject {
             PbSubject::Cancel(cancel) => Ok(Self::Cancel {
                 target: field::bytes("cancel.target", &cancel.target)?,
             }),
+            PbSubject::Validators(change) => change
+                .try_into()
+                .map(Self::Validators)
+                .map_err(|error: InvalidMessage| error.within("validators")),
+            PbSubject::Parameters(change) => change
+                .try_into()
+                .map(Self::Parameters)
+                .map_err(|error: InvalidMessage| error.within("parameters")),
         }
     }
 }
@@ -172,12 +168,19 @@ impl TryFrom<pb::Tally> for Tally {
     }
 }
 
-impl From<(&ValidatorId, &Ballot)> for pb::Ballot {
-    fn from((validator, ballot): (&ValidatorId, &Ballot)) -> Self {
+/// A ballot, and the voter as it is now if it is active.
+impl From<(&ValidatorId, &Ballot, Option<&Validator>)> for pb::Ballot {
+    fn from((id, ballot, validator): (&ValidatorId, &Ballot, Option<&Validator>)) -> Self {
         Self {
-            validator_id: validator.0.to_vec(),
+            validator_id: id.0.to_vec(),
             choice: pb::Choice::from(ballot.choice).into(),
             height: ballot.height.0,
+            by_proposing: ballot.by_proposing,
+            public_key: ballot.public_key.0.to_vec(),
+            sequence: ballot.sequence,
+            last_valid_height: ballot.last_valid_height.0,
+            signature: ballot.signature.0.to_vec(),
+            validator: validator.map(Into::into),
         }
     }
 }
@@ -189,6 +192,11 @@ impl TryFrom<pb::Ballot> for (ValidatorId, Ballot) {
         let ballot = Ballot {
             choice: transaction::choice("choice", message.choice)?,
             height: Height(message.height),
+            by_proposing: message.by_proposing,
+            public_key: field::bytes("public_key", &message.public_key)?,
+            sequence: message.sequence,
+            last_valid_height: Height(message.last_valid_height),
+            signature: field::bytes("signature", &message.signature)?,
         };
         Ok((field::bytes("validator_id", &message.validator_id)?, ballot))
     }

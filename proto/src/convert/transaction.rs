@@ -3,6 +3,7 @@
 use governance::{Action, Choice, Height, SignedTransaction, Transaction};
 
 use super::field::{self, InvalidMessage};
+use super::readiness;
 use crate::pb::governance::v1 as pb;
 use crate::pb::governance::v1::transaction::Action as PbAction;
 
@@ -68,6 +69,24 @@ impl From<&Action> for PbAction {
             Action::Withdraw { proposal } => Self::Withdraw(pb::Withdraw {
                 proposal_id: proposal.0.to_vec(),
             }),
+            Action::ProposeValidators(change) => Self::ProposeValidators(pb::ProposeValidators {
+                change: Some(change.into()),
+            }),
+            Action::ProposeParameters(change) => Self::ProposeParameters(pb::ProposeParameters {
+                change: Some(change.into()),
+            }),
+            Action::AuthorizeReporter { key } => Self::AuthorizeReporter(pb::AuthorizeReporter {
+                key: key.map(|key| key.0.to_vec()),
+            }),
+            Action::ReportReadiness {
+                validator,
+                proposal,
+                readiness,
+            } => Self::ReportReadiness(pb::ReportReadiness {
+                validator_id: validator.0.to_vec(),
+                proposal_id: proposal.0.to_vec(),
+                readiness: pb::Readiness::from(*readiness).into(),
+            }),
         }
     }
 }
@@ -89,6 +108,20 @@ impl TryFrom<PbAction> for Action {
             }),
             PbAction::Withdraw(withdraw) => Ok(Self::Withdraw {
                 proposal: field::bytes("withdraw.proposal_id", &withdraw.proposal_id)?,
+            }),
+            PbAction::ProposeValidators(propose) => field::nested("change", propose.change)
+                .map(Self::ProposeValidators)
+                .map_err(|error| error.within("propose_validators")),
+            PbAction::ProposeParameters(propose) => field::nested("change", propose.change)
+                .map(Self::ProposeParameters)
+                .map_err(|error| error.within("propose_parameters")),
+            PbAction::AuthorizeReporter(authorize) => Ok(Self::AuthorizeReporter {
+                key: field::optional_bytes("authorize_reporter.key", authorize.key.as_deref())?,
+            }),
+            PbAction::ReportReadiness(report) => Ok(Self::ReportReadiness {
+                validator: field::bytes("report_readiness.validator_id", &report.validator_id)?,
+                proposal: field::bytes("report_readiness.proposal_id", &report.proposal_id)?,
+                readiness: readiness::readiness("report_readiness.readiness", report.readiness)?,
             }),
         }
     }
