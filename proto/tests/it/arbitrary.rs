@@ -1,14 +1,14 @@
 //! Any value of each domain type, also such as the state machine would refuse.
 
-use std::collections::BTreeMap;
-
 use governance::{
-    Action, Artifact, Ballot, ChainId, Choice, Digest, Event, Halt, Height, Parameters, Phase, Platform,
-    Power, Proposal, ProposalId, PublicKey, ReleaseVersion, Signature, SignedTransaction, Subject, Tally,
-    Transaction, TransactionId, Upgrade, Validator, ValidatorId,
+    Account, Action, Artifact, Ballot, ChainId, Choice, Digest, Event, GenesisValidator, Halt, Height,
+    Parameters, ParametersChange, Phase, Platform, Power, Proposal, ProposalId, PublicKey, Readiness,
+    ReadinessReport, ReleaseVersion, Signature, SignedTransaction, Subject, Tally, Transaction,
+    TransactionId, Upgrade, Validator, ValidatorChange, ValidatorId, ValidatorsChange,
 };
 use proptest::array::{uniform20, uniform32};
-use proptest::collection::{btree_map, vec};
+use proptest::collection::vec;
+use proptest::option;
 use proptest::prelude::*;
 
 pub(crate) fn height() -> impl Strategy<Value = Height> {
@@ -23,12 +23,28 @@ pub(crate) fn validator_id() -> impl Strategy<Value = ValidatorId> {
     uniform20(any::<u8>()).prop_map(ValidatorId)
 }
 
+fn digest() -> impl Strategy<Value = Digest> {
+    uniform32(any::<u8>()).prop_map(Digest)
+}
+
+fn power() -> impl Strategy<Value = Power> {
+    any::<u64>().prop_map(Power)
+}
+
+fn signature() -> impl Strategy<Value = Signature> {
+    vec(any::<u8>(), 64).prop_map(|bytes| Signature(bytes.try_into().expect("64 bytes")))
+}
+
 fn public_key() -> impl Strategy<Value = PublicKey> {
     uniform32(any::<u8>()).prop_map(PublicKey)
 }
 
 pub(crate) fn choice() -> impl Strategy<Value = Choice> {
     prop_oneof![Just(Choice::Approve), Just(Choice::Reject)]
+}
+
+pub(crate) fn readiness() -> impl Strategy<Value = Readiness> {
+    prop_oneof![Just(Readiness::Staged), Just(Readiness::Verified)]
 }
 
 pub(crate) fn phase() -> impl Strategy<Value = Phase> {
@@ -73,12 +89,67 @@ pub(crate) fn upgrade() -> impl Strategy<Value = Upgrade> {
     )
 }
 
+pub(crate) fn validator_change() -> impl Strategy<Value = ValidatorChange> {
+    let add = (any::<String>(), public_key(), public_key(), power()).prop_map(
+        |(name, governance_key, consensus_key, power)| {
+            ValidatorChange::Add(GenesisValidator {
+                name,
+                governance_key,
+                consensus_key,
+                power,
+            })
+        },
+    );
+    let rotate = (validator_id(), option::of(public_key()), option::of(public_key())).prop_map(
+        |(validator, governance_key, consensus_key)| ValidatorChange::RotateKeys {
+            validator,
+            governance_key,
+            consensus_key,
+        },
+    );
+    prop_oneof![
+        add,
+        validator_id().prop_map(|validator| ValidatorChange::Remove { validator }),
+        (validator_id(), power())
+            .prop_map(|(validator, power)| ValidatorChange::SetPower { validator, power }),
+        rotate,
+    ]
+}
+
+pub(crate) fn validators_change() -> impl Strategy<Value = ValidatorsChange> {
+    (height(), vec(validator_change(), 0..4), any::<String>()).prop_map(|(height, changes, description)| {
+        ValidatorsChange {
+            height,
+            changes,
+            description,
+        }
+    })
+}
+
+pub(crate) fn parameters_change() -> impl Strategy<Value = ParametersChange> {
+    (height(), parameters(), any::<String>()).prop_map(|(height, parameters, description)| ParametersChange {
+        height,
+        parameters,
+        description,
+    })
+}
+
 pub(crate) fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
         upgrade().prop_map(Action::ProposeUpgrade),
         proposal_id().prop_map(|target| Action::ProposeCancel { target }),
         (proposal_id(), choice()).prop_map(|(proposal, choice)| Action::Vote { proposal, choice }),
         proposal_id().prop_map(|proposal| Action::Withdraw { proposal }),
+        validators_change().prop_map(Action::ProposeValidators),
+        parameters_change().prop_map(Action::ProposeParameters),
+        option::of(public_key()).prop_map(|key| Action::AuthorizeReporter { key }),
+        (validator_id(), proposal_id(), readiness()).prop_map(|(validator, proposal, readiness)| {
+            Action::ReportReadiness {
+                validator,
+                proposal,
+                readiness,
+            }
+        }),
     ]
 }
 
@@ -95,11 +166,11 @@ pub(crate) fn transaction() -> impl Strategy<Value = Transaction> {
 }
 
 pub(crate) fn signed_transaction() -> impl Strategy<Value = SignedTransaction> {
-    (transaction(), public_key(), vec(any::<u8>(), 64)).prop_map(|(transaction, public_key, signature)| {
+    (transaction(), public_key(), signature()).prop_map(|(transaction, public_key, signature)| {
         SignedTransaction {
             transaction,
             public_key,
-            signature: Signature(signature.try_into().expect("64 bytes")),
+            signature,
         }
     })
 }
@@ -117,43 +188,60 @@ pub(crate) fn tally() -> impl Strategy<Value = Tally> {
 }
 
 pub(crate) fn ballot() -> impl Strategy<Value = Ballot> {
-    (choice(), height()).prop_map(|(choice, height)| Ballot { choice, height })
+    let signed = (public_key(), any::<u64>(), height(), signature());
+    (choice(), height(), any::<bool>(), signed).prop_map(
+        |(choice, height, by_proposing, (public_key, sequence, last_valid_height, signature))| Ballot {
+            choice,
+            height,
+            by_proposing,
+            public_key,
+            sequence,
+            last_valid_height,
+            signature,
+        },
+    )
+}
+
+pub(crate) fn report() -> impl Strategy<Value = ReadinessReport> {
+    (readiness(), height()).prop_map(|(readiness, height)| ReadinessReport { readiness, height })
+}
+
+pub(crate) fn subject() -> impl Strategy<Value = Subject> {
+    prop_oneof![
+        upgrade().prop_map(Subject::Upgrade),
+        proposal_id().prop_map(|target| Subject::Cancel { target }),
+        validators_change().prop_map(Subject::Validators),
+        parameters_change().prop_map(Subject::Parameters),
+    ]
 }
 
 pub(crate) fn proposal() -> impl Strategy<Value = Proposal> {
-    let subject = prop_oneof![
-        upgrade().prop_map(Subject::Upgrade),
-        proposal_id().prop_map(|target| Subject::Cancel { target }),
-    ];
-    let ballots = btree_map(validator_id(), ballot(), 0..5);
     let ended = (phase(), 1..=u64::MAX).prop_map(|(phase, height)| {
         let ended_height = (!phase.is_live()).then_some(Height(height));
         (phase, ended_height)
     });
     (
         proposal_id(),
-        subject,
+        subject(),
         validator_id(),
         height(),
         height(),
         ended,
-        ballots,
         tally(),
+        (digest(), digest()),
     )
         .prop_map(
-            |(id, subject, proposer, submitted_height, votes_close_height, ended, ballots, tally)| {
-                let ballots: BTreeMap<_, _> = ballots;
-                Proposal {
-                    id,
-                    subject,
-                    proposer,
-                    submitted_height,
-                    votes_close_height,
-                    phase: ended.0,
-                    ended_height: ended.1,
-                    ballots,
-                    tally,
-                }
+            |(id, subject, proposer, submitted_height, votes_close_height, ended, tally, roots)| Proposal {
+                id,
+                subject,
+                proposer,
+                submitted_height,
+                votes_close_height,
+                phase: ended.0,
+                ended_height: ended.1,
+                tally,
+                ballots_root: roots.0,
+                reports_root: roots.1,
             },
         )
 }
@@ -173,6 +261,23 @@ pub(crate) fn validator() -> impl Strategy<Value = Validator> {
             consensus_key,
             power: Power(power),
         })
+}
+
+pub(crate) fn account() -> impl Strategy<Value = Account> {
+    (
+        any::<u64>(),
+        option::of(public_key()),
+        any::<u64>(),
+        option::of(proposal_id()),
+    )
+        .prop_map(
+            |(next_sequence, reporter, next_report_sequence, approves)| Account {
+                next_sequence,
+                reporter,
+                next_report_sequence,
+                approves,
+            },
+        )
 }
 
 pub(crate) fn parameters() -> impl Strategy<Value = Parameters> {
@@ -226,6 +331,7 @@ pub(crate) fn event() -> impl Strategy<Value = Event> {
                 to,
             }
         }),
+        change_event(),
         (proposal_id(), height(), version()).prop_map(|(proposal_id, height, version)| {
             Event::UpgradeHalted {
                 proposal_id,
@@ -243,6 +349,43 @@ pub(crate) fn event() -> impl Strategy<Value = Event> {
                 transaction_id,
                 code,
                 message,
+            }
+        }),
+    ]
+}
+
+/// Events of changes and reports.
+fn change_event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        (proposal_id(), validator_id()).prop_map(|(proposal_id, validator_id)| Event::BallotLapsed {
+            proposal_id,
+            validator_id
+        }),
+        (proposal_id(), any::<u64>(), power()).prop_map(|(proposal_id, validators, total_power)| {
+            Event::ValidatorsChanged {
+                proposal_id,
+                validators,
+                total_power,
+            }
+        }),
+        (proposal_id(), parameters()).prop_map(|(proposal_id, parameters)| Event::ParametersChanged {
+            proposal_id,
+            parameters
+        }),
+        (proposal_id(), any::<String>(), any::<String>()).prop_map(|(proposal_id, code, message)| {
+            Event::ChangeDropped {
+                proposal_id,
+                code,
+                message,
+            }
+        }),
+        (validator_id(), option::of(public_key()))
+            .prop_map(|(validator_id, key)| Event::ReporterAuthorized { validator_id, key }),
+        (proposal_id(), validator_id(), readiness()).prop_map(|(proposal_id, validator_id, readiness)| {
+            Event::ReadinessReported {
+                proposal_id,
+                validator_id,
+                readiness,
             }
         }),
     ]

@@ -1,10 +1,13 @@
 //! A message that is no domain value says which field, what was expected and what was found.
 
-use governance::{Event, Phase, Proposal, SignedTransaction, Validator};
+use governance::{
+    Account, Ballot, Event, Phase, Proposal, SignedTransaction, Validator, ValidatorChange, ValidatorId,
+};
 use proto::InvalidMessage;
 use proto::pb::governance::v1 as pb;
 use proto::pb::governance::v1::event::Event as PbEvent;
 use proto::pb::governance::v1::transaction::Action as PbAction;
+use proto::pb::governance::v1::validator_change::Change as PbChange;
 
 fn vote(proposal_id: Vec<u8>, choice: i32) -> PbAction {
     PbAction::Vote(pb::Vote { proposal_id, choice })
@@ -56,11 +59,41 @@ fn proposal() -> pb::Proposal {
             threshold_numerator: 2,
             threshold_denominator: 3,
         }),
-        ballots: vec![pb::Ballot {
+        ballots_root: vec![6; 32],
+        reports_root: vec![7; 32],
+    }
+}
+
+fn ballot() -> pb::Ballot {
+    pb::Ballot {
+        validator_id: vec![5; 20],
+        choice: pb::Choice::Approve.into(),
+        height: 2,
+        by_proposing: true,
+        public_key: vec![1; 32],
+        sequence: 0,
+        last_valid_height: 9,
+        signature: vec![2; 64],
+        validator: None,
+    }
+}
+
+fn validator() -> pb::Validator {
+    pb::Validator {
+        id: vec![5; 20],
+        governance_key: vec![1; 32],
+        consensus_key: vec![2; 32],
+        ..pb::Validator::default()
+    }
+}
+
+fn rotation(governance_key: Option<Vec<u8>>) -> pb::ValidatorChange {
+    pb::ValidatorChange {
+        change: Some(PbChange::RotateKeys(pb::RotateKeys {
             validator_id: vec![5; 20],
-            choice: pb::Choice::Approve.into(),
-            height: 2,
-        }],
+            governance_key,
+            consensus_key: None,
+        })),
     }
 }
 
@@ -90,11 +123,26 @@ fn proposal_with(change: impl FnOnce(&mut pb::Proposal)) -> Result<Proposal, Inv
     message.try_into()
 }
 
+fn ballot_with(change: impl FnOnce(&mut pb::Ballot)) -> Result<(ValidatorId, Ballot), InvalidMessage> {
+    let mut message = ballot();
+    change(&mut message);
+    message.try_into()
+}
+
+fn validator_with(change: impl FnOnce(&mut pb::Validator)) -> Result<(Validator, Account), InvalidMessage> {
+    let mut message = validator();
+    change(&mut message);
+    message.try_into()
+}
+
 #[test]
 fn the_unchanged_messages_are_valid() {
     signed_with(|_| {}).expect("a vote");
     proposed_with(|_| {}).expect("a proposal to be made");
     proposal_with(|_| {}).expect("a proposal");
+    ballot_with(|_| {}).expect("a ballot");
+    validator_with(|_| {}).expect("a validator");
+    ValidatorChange::try_from(rotation(None)).expect("a rotation");
 }
 
 #[test]
@@ -119,7 +167,30 @@ fn missing_fields() {
     );
     assert_refused(
         proposal_with(|message| message.subject = None),
-        "field `subject`: expected an upgrade or a cancel, found nothing",
+        "field `subject`: expected one of the subjects, found nothing",
+    );
+    let change = pb::ValidatorsChange {
+        changes: vec![rotation(None), pb::ValidatorChange { change: None }],
+        ..pb::ValidatorsChange::default()
+    };
+    let propose = |change| {
+        signed(Some(PbAction::ProposeValidators(pb::ProposeValidators {
+            change,
+        })))
+    };
+    assert_refused(
+        SignedTransaction::try_from(propose(Some(change))),
+        "field `transaction.propose_validators.change.changes[1].change`: expected one of the changes, found nothing",
+    );
+    assert_refused(
+        SignedTransaction::try_from(propose(None)),
+        "field `transaction.propose_validators.change`: expected a message, found nothing",
+    );
+    assert_refused(
+        proposal_with(|message| {
+            message.subject = Some(pb::proposal::Subject::Parameters(pb::ParametersChange::default()));
+        }),
+        "field `parameters.parameters`: expected a message, found nothing",
     );
     assert_refused(
         Event::try_from(pb::Event { event: None }),
@@ -154,13 +225,36 @@ fn wrong_lengths() {
         "field `transaction.propose_upgrade.upgrade.artifacts[1].sha256`: expected 32 bytes, found 0 bytes",
     );
     assert_refused(
-        proposal_with(|message| message.ballots[0].validator_id.push(1)),
-        "field `ballots[0].validator_id`: expected 20 bytes, found 21 bytes",
+        proposal_with(|message| message.ballots_root.clear()),
+        "field `ballots_root`: expected 32 bytes, found 0 bytes",
     );
     assert_refused(
-        <(Validator, u64)>::try_from(pb::Validator::default()),
+        ballot_with(|message| message.validator_id.push(1)),
+        "field `validator_id`: expected 20 bytes, found 21 bytes",
+    );
+    assert_refused(
+        ballot_with(|message| message.signature.truncate(63)),
+        "field `signature`: expected 64 bytes, found 63 bytes",
+    );
+    assert_refused(
+        <(Validator, Account)>::try_from(pb::Validator::default()),
         "field `id`: expected 20 bytes, found 0 bytes",
     );
+    // Nothing at all is "none"; empty bytes are not.
+    assert_refused(
+        validator_with(|message| message.reporter_key = Some(vec![])),
+        "field `reporter_key`: expected 32 bytes, found 0 bytes",
+    );
+    assert_refused(
+        ValidatorChange::try_from(rotation(Some(vec![]))),
+        "field `rotate_keys.governance_key`: expected 32 bytes, found 0 bytes",
+    );
+    let authorize = |key| PbAction::AuthorizeReporter(pb::AuthorizeReporter { key });
+    assert_refused(
+        SignedTransaction::try_from(signed(Some(authorize(Some(vec![1; 33]))))),
+        "field `transaction.authorize_reporter.key`: expected 32 bytes, found 33 bytes",
+    );
+    SignedTransaction::try_from(signed(Some(authorize(None)))).expect("nobody reports");
 }
 
 #[test]
@@ -170,6 +264,19 @@ fn unknown_numbers_of_enumerations() {
             SignedTransaction::try_from(signed(Some(vote(vec![7; 32], number)))),
             &format!(
                 "field `transaction.vote.choice`: expected a specified value of Choice, found number {number}"
+            ),
+        );
+    }
+    for number in [0, 3, -1] {
+        let report = PbAction::ReportReadiness(pb::ReportReadiness {
+            validator_id: vec![5; 20],
+            proposal_id: vec![4; 32],
+            readiness: number,
+        });
+        assert_refused(
+            SignedTransaction::try_from(signed(Some(report))),
+            &format!(
+                "field `transaction.report_readiness.readiness`: expected a specified value of Readiness, found number {number}"
             ),
         );
     }
@@ -228,10 +335,6 @@ fn what_contradicts_itself() {
     assert_refused(
         proposal_with(|message| message.phase = pb::ProposalPhase::Expired.into()),
         "field `ended_height`: expected the height at which the proposal ended, found 0",
-    );
-    assert_refused(
-        proposal_with(|message| message.ballots.push(message.ballots[0].clone())),
-        "field `ballots[1].validator_id`: expected one ballot per validator, found a second one of 0505050505050505050505050505050505050505",
     );
 }
 

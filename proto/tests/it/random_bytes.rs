@@ -1,7 +1,8 @@
 //! GOV-14: whatever arrives, decoding and conversion end in a value or an error.
 
 use governance::{
-    Ballot, Event, Halt, Phase, Proposal, ProposalId, SignedTransaction, Upgrade, Validator, ValidatorId,
+    Account, Ballot, Event, Halt, ParametersChange, Phase, Proposal, ProposalId, ReadinessReport,
+    SignedTransaction, Upgrade, Validator, ValidatorChange, ValidatorId, ValidatorsChange,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -23,7 +24,11 @@ fn convert_as_everything(bytes: &[u8]) {
     one::<pb::Upgrade, Upgrade>(bytes);
     one::<pb::Proposal, Proposal>(bytes);
     one::<pb::Ballot, (ValidatorId, Ballot)>(bytes);
-    one::<pb::Validator, (Validator, u64)>(bytes);
+    one::<pb::ReadinessReport, (ValidatorId, ReadinessReport)>(bytes);
+    one::<pb::Validator, (Validator, Account)>(bytes);
+    one::<pb::ValidatorsChange, ValidatorsChange>(bytes);
+    one::<pb::ValidatorChange, ValidatorChange>(bytes);
+    one::<pb::ParametersChange, ParametersChange>(bytes);
     one::<pb::Halt, Halt>(bytes);
     one::<pb::Event, Event>(bytes);
     one::<node::AnnouncedUpgrade, (ProposalId, Upgrade, Phase)>(bytes);

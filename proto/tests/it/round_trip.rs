@@ -1,9 +1,11 @@
 //! domain -> message -> bytes -> message -> domain gives the same value, for every type.
 
 use governance::{
-    Action, Artifact, Ballot, Choice, Event, Halt, Parameters, Phase, Proposal, ProposalId, Rejection,
-    SignedTransaction, Tally, Transaction, Upgrade, Validator, ValidatorId,
+    Account, Action, Artifact, Ballot, Choice, Event, Halt, Parameters, ParametersChange, Phase, Proposal,
+    ProposalId, Readiness, ReadinessReport, Rejection, SignedTransaction, Subject, Tally, Transaction,
+    Upgrade, Validator, ValidatorChange, ValidatorId, ValidatorsChange,
 };
+use proptest::option;
 use proptest::prelude::*;
 use prost::Message;
 use proto::pb::governance::v1 as pb;
@@ -64,15 +66,61 @@ proptest! {
     }
 
     #[test]
-    fn ballot(validator in arbitrary::validator_id(), ballot in arbitrary::ballot()) {
-        let message = over_the_wire(pb::Ballot::from((&validator, &ballot)));
-        prop_assert_eq!(<(ValidatorId, Ballot)>::try_from(message), Ok((validator, ballot)));
+    fn subject(value in arbitrary::subject()) {
+        prop_assert_eq!(Subject::try_from(pb::proposal::Subject::from(&value)), Ok(value));
     }
 
     #[test]
-    fn validator(value in arbitrary::validator(), next_sequence: u64) {
-        let message = over_the_wire(pb::Validator::from((&value, next_sequence)));
-        prop_assert_eq!(<(Validator, u64)>::try_from(message), Ok((value, next_sequence)));
+    fn validators_change(value in arbitrary::validators_change()) {
+        let message = over_the_wire(pb::ValidatorsChange::from(&value));
+        prop_assert_eq!(ValidatorsChange::try_from(message), Ok(value));
+    }
+
+    #[test]
+    fn validator_change(value in arbitrary::validator_change()) {
+        let message = over_the_wire(pb::ValidatorChange::from(&value));
+        prop_assert_eq!(ValidatorChange::try_from(message), Ok(value));
+    }
+
+    #[test]
+    fn parameters_change(value in arbitrary::parameters_change()) {
+        let message = over_the_wire(pb::ParametersChange::from(&value));
+        prop_assert_eq!(ParametersChange::try_from(message), Ok(value));
+    }
+
+    #[test]
+    fn readiness(value in arbitrary::readiness()) {
+        prop_assert_eq!(Readiness::try_from(pb::Readiness::from(value)), Ok(value));
+    }
+
+    #[test]
+    fn ballot(
+        id in arbitrary::validator_id(),
+        ballot in arbitrary::ballot(),
+        active in option::of(arbitrary::validator()),
+    ) {
+        let message = over_the_wire(pb::Ballot::from((&id, &ballot, active.as_ref())));
+        prop_assert_eq!(&message.validator, &active.as_ref().map(pb::ActiveValidator::from));
+        prop_assert_eq!(<(ValidatorId, Ballot)>::try_from(message), Ok((id, ballot)));
+    }
+
+    #[test]
+    fn report(
+        id in arbitrary::validator_id(),
+        report in arbitrary::report(),
+        active in option::of(arbitrary::validator()),
+    ) {
+        let message = over_the_wire(pb::ReadinessReport::from((&id, &report, active.as_ref())));
+        prop_assert_eq!(&message.validator, &active.as_ref().map(pb::ActiveValidator::from));
+        prop_assert_eq!(<(ValidatorId, ReadinessReport)>::try_from(message), Ok((id, report)));
+    }
+
+    #[test]
+    fn validator(value in arbitrary::validator(), account in arbitrary::account()) {
+        let active = pb::ActiveValidator::from(&value);
+        prop_assert_eq!((active.name.as_str(), active.power), (value.name.as_str(), value.power.0));
+        let message = over_the_wire(pb::Validator::from((&value, &account)));
+        prop_assert_eq!(<(Validator, Account)>::try_from(message), Ok((value, account)));
     }
 
     #[test]
