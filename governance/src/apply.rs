@@ -1,14 +1,18 @@
 //! A transaction in a block: check everything, then write (GOV-15).
 
-use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use crate::bytes::{ProposalId, ValidatorId};
+use crate::bytes::{Digest, ProposalId, PublicKey, ValidatorId};
+use crate::change::{ParametersChange, ValidatorsChange};
 use crate::error::Rejection;
 use crate::event::Event;
-use crate::numbers::Height;
+use crate::map::ValidatorMap;
+use crate::numbers::{Height, Power};
 use crate::proposal::{Phase, Proposal, Subject};
-use crate::state::{MAX_LIVE_PROPOSALS, MAX_LIVE_PROPOSALS_PER_PROPOSER, State};
+use crate::readiness::{Account, Readiness, ReadinessReport};
+use crate::signature::VerificationKey;
+use crate::state::{Live, MAX_LIVE_PROPOSALS, MAX_LIVE_PROPOSALS_PER_PROPOSER, State};
 use crate::tally::{Outcome, Tally};
 use crate::tx::{Action, VerifiedTransaction};
 use crate::upgrade::{MAX_LEAD_BLOCKS, Upgrade};
@@ -17,11 +21,14 @@ use crate::vote::{Ballot, Choice};
 /// A transaction that has passed every check, with all that writing it needs.
 struct Accepted {
     sender: ValidatorId,
-    next_sequence: u64,
+    /// The sender's account with the sequence number used up.
+    account: Account,
+    /// The ballot that the transaction is, if it is one: the choice is filled in when it is cast.
+    signed: Ballot,
     change: Change,
 }
 
-/// What a transaction does to the proposals.
+/// What a transaction does.
 enum Change {
     Submit {
         subject: Subject,
@@ -34,6 +41,13 @@ enum Change {
     },
     Withdraw {
         proposal: ProposalId,
+    },
+    Authorize {
+        key: Option<PublicKey>,
+    },
+    Report {
+        proposal: ProposalId,
+        readiness: Readiness,
     },
 }
 
@@ -77,25 +91,12 @@ impl State {
                 block,
             });
         }
-        // GOV-01.
-        let Some(validator) = self.validators.by_governance_key(verified.sender()) else {
-            return Err(Rejection::NotAValidator {
-                public_key: *verified.sender(),
-            });
-        };
-        // GOV-13.
-        let expected = self.next_sequence(&validator.id);
-        let found = transaction.sequence;
-        if found < expected {
-            return Err(Rejection::Replayed { expected, found });
-        }
-        if found > expected {
-            return Err(Rejection::SequenceGap { expected, found });
-        }
-        let next_sequence = expected.checked_add(1).ok_or(Rejection::SequenceExhausted)?;
+        let (sender, account) = self.judge_sender(verified)?;
         let change = match &transaction.action {
-            Action::ProposeUpgrade(upgrade) => self.judge_upgrade(block, validator.id, upgrade)?,
+            Action::ProposeUpgrade(upgrade) => self.judge_upgrade(block, sender, upgrade)?,
             Action::ProposeCancel { target } => self.judge_cancel(block, *target)?,
+            Action::ProposeValidators(change) => self.judge_validators(block, sender, change)?,
+            Action::ProposeParameters(change) => self.judge_parameters(block, sender, change)?,
             Action::Vote { proposal, choice } => {
                 self.open_proposal(proposal)?;
                 Change::Cast {
@@ -104,17 +105,94 @@ impl State {
                 }
             }
             Action::Withdraw { proposal } => {
-                if !self.open_proposal(proposal)?.ballots.contains_key(&validator.id) {
+                self.open_proposal(proposal)?;
+                if self.ballot(proposal, &sender).is_none() {
                     return Err(Rejection::NoBallot { proposal: *proposal });
                 }
                 Change::Withdraw { proposal: *proposal }
             }
+            Action::AuthorizeReporter { key } => {
+                if let Some(key) = *key
+                    && (self.validators.uses_key(&key) || VerificationKey::new(&key).is_none())
+                {
+                    return Err(Rejection::ReporterKey { key });
+                }
+                Change::Authorize { key: *key }
+            }
+            Action::ReportReadiness {
+                proposal, readiness, ..
+            } => {
+                let live = self.live.get(proposal);
+                if live.is_none_or(|live| live.proposal.upgrade().is_none()) {
+                    return Err(Rejection::NothingToReport { proposal: *proposal });
+                }
+                Change::Report {
+                    proposal: *proposal,
+                    readiness: *readiness,
+                }
+            }
         };
         Ok(Accepted {
-            sender: validator.id,
-            next_sequence,
+            sender,
+            account,
+            signed: Ballot {
+                choice: Choice::Approve,
+                height: self.height,
+                by_proposing: matches!(change, Change::Submit { .. }),
+                public_key: *verified.sender(),
+                sequence: transaction.sequence,
+                last_valid_height: transaction.last_valid_height,
+                signature: verified.signed().signature,
+            },
             change,
         })
+    }
+
+    /// Who sends, and the sender's account once the transaction has used up its sequence number.
+    fn judge_sender(&self, verified: &VerifiedTransaction) -> Result<(ValidatorId, Account), Rejection> {
+        let transaction = verified.transaction();
+        let public_key = *verified.sender();
+        let reporting_for = match &transaction.action {
+            Action::ReportReadiness { validator, .. } => Some(*validator),
+            Action::ProposeUpgrade(_)
+            | Action::ProposeCancel { .. }
+            | Action::Vote { .. }
+            | Action::Withdraw { .. }
+            | Action::ProposeValidators(_)
+            | Action::ProposeParameters(_)
+            | Action::AuthorizeReporter { .. } => None,
+        };
+        let (sender, mut account) = if let Some(validator) = reporting_for {
+            // GOV-16.
+            let account = self.reporter_account(&validator, &public_key);
+            (
+                validator,
+                account.ok_or(Rejection::NotTheReporter {
+                    public_key,
+                    validator,
+                })?,
+            )
+        } else {
+            // GOV-01.
+            let validator = self.validators.by_governance_key(&public_key);
+            let id = validator.ok_or(Rejection::NotAValidator { public_key })?.id;
+            (id, self.accounts.get(&id).copied().unwrap_or_default())
+        };
+        // GOV-13.
+        let next = if reporting_for.is_some() {
+            &mut account.next_report_sequence
+        } else {
+            &mut account.next_sequence
+        };
+        let (expected, found) = (*next, transaction.sequence);
+        if found < expected {
+            return Err(Rejection::Replayed { expected, found });
+        }
+        if found > expected {
+            return Err(Rejection::SequenceGap { expected, found });
+        }
+        *next = expected.checked_add(1).ok_or(Rejection::SequenceExhausted)?;
+        Ok((sender, account))
     }
 
     fn judge_upgrade(
@@ -133,41 +211,8 @@ impl State {
                 running: self.version.clone(),
             });
         }
-        // GOV-02. H + 1 must exist too: it is the new version's first block.
-        let found = upgrade.height;
-        let too_far = Rejection::HeightTooFar { found, block };
-        let Some(earliest) = block.checked_add(self.parameters.min_lead_blocks) else {
-            return Err(too_far);
-        };
-        if found < earliest {
-            return Err(Rejection::HeightTooSoon {
-                found,
-                block,
-                earliest,
-            });
-        }
-        if found.0.saturating_sub(block.0) > MAX_LEAD_BLOCKS || found.next().is_none() {
-            return Err(too_far);
-        }
-        let Some(votes_close_height) = found.checked_sub(self.parameters.lock_in_blocks) else {
-            return Err(Rejection::HeightTooSoon {
-                found,
-                block,
-                earliest,
-            });
-        };
-        // GOV-14.
-        let upgrades = || self.live.values().filter(|proposal| proposal.upgrade().is_some());
-        if upgrades().count() >= MAX_LIVE_PROPOSALS {
-            return Err(Rejection::TooManyLive);
-        }
-        if upgrades()
-            .filter(|proposal| proposal.proposer == proposer)
-            .count()
-            >= MAX_LIVE_PROPOSALS_PER_PROPOSER
-        {
-            return Err(Rejection::TooManyLiveOfProposer);
-        }
+        let votes_close_height = self.judge_height(block, upgrade.height)?;
+        self.judge_room(proposer)?;
         Ok(Change::Submit {
             subject,
             id,
@@ -175,13 +220,90 @@ impl State {
         })
     }
 
+    /// GOV-12.
+    fn judge_validators(
+        &self,
+        block: Height,
+        proposer: ValidatorId,
+        change: &ValidatorsChange,
+    ) -> Result<Change, Rejection> {
+        change.validate()?;
+        let subject = Subject::Validators(change.clone());
+        let id = self.unused_id(&subject)?;
+        let votes_close_height = self.judge_height(block, change.height)?;
+        self.validators.changed(&change.changes)?;
+        self.judge_room(proposer)?;
+        Ok(Change::Submit {
+            subject,
+            id,
+            votes_close_height,
+        })
+    }
+
+    /// GOV-12.
+    fn judge_parameters(
+        &self,
+        block: Height,
+        proposer: ValidatorId,
+        change: &ParametersChange,
+    ) -> Result<Change, Rejection> {
+        change.validate()?;
+        let subject = Subject::Parameters(change.clone());
+        let id = self.unused_id(&subject)?;
+        let votes_close_height = self.judge_height(block, change.height)?;
+        self.parameters.changed(&change.parameters)?;
+        self.judge_room(proposer)?;
+        Ok(Change::Submit {
+            subject,
+            id,
+            votes_close_height,
+        })
+    }
+
+    /// GOV-02: the last block in which votes count on something that takes effect after `found`. H + 1 must exist too:
+    /// it is the first block of what is new.
+    fn judge_height(&self, block: Height, found: Height) -> Result<Height, Rejection> {
+        let too_far = Rejection::HeightTooFar { found, block };
+        let Some(earliest) = block.checked_add(self.parameters.min_lead_blocks) else {
+            return Err(too_far);
+        };
+        let too_soon = Rejection::HeightTooSoon {
+            found,
+            block,
+            earliest,
+        };
+        if found < earliest {
+            return Err(too_soon);
+        }
+        if found.0.saturating_sub(block.0) > MAX_LEAD_BLOCKS || found.next().is_none() {
+            return Err(too_far);
+        }
+        found.checked_sub(self.parameters.lock_in_blocks).ok_or(too_soon)
+    }
+
+    /// GOV-14: room for one more live proposal that is no cancel.
+    fn judge_room(&self, proposer: ValidatorId) -> Result<(), Rejection> {
+        let counted = || {
+            let live = self.live.values().map(|live| &live.proposal);
+            live.filter(|proposal| proposal.subject.height().is_some())
+        };
+        if counted().count() >= MAX_LIVE_PROPOSALS {
+            return Err(Rejection::TooManyLive);
+        }
+        let of_proposer = counted().filter(|proposal| proposal.proposer == proposer);
+        if of_proposer.count() >= MAX_LIVE_PROPOSALS_PER_PROPOSER {
+            return Err(Rejection::TooManyLiveOfProposer);
+        }
+        Ok(())
+    }
+
     /// GOV-11.
     fn judge_cancel(&self, block: Height, target: ProposalId) -> Result<Change, Rejection> {
         let Some(proposal) = self.proposal(&target) else {
             return Err(Rejection::CancelTargetUnknown { target });
         };
-        let Some(upgrade) = proposal.upgrade() else {
-            return Err(Rejection::CancelTargetNotAnUpgrade { target });
+        let Some(height) = proposal.subject.height() else {
+            return Err(Rejection::CancelTargetIsCancel { target });
         };
         match proposal.phase {
             Phase::LockedIn => {}
@@ -196,16 +318,13 @@ impl State {
         }
         let subject = Subject::Cancel { target };
         let id = self.unused_id(&subject)?;
-        match upgrade.height.checked_sub(1) {
+        match height.checked_sub(1) {
             Some(votes_close_height) if block <= votes_close_height => Ok(Change::Submit {
                 subject,
                 id,
                 votes_close_height,
             }),
-            Some(_) | None => Err(Rejection::CancelTooLate {
-                target,
-                height: upgrade.height,
-            }),
+            Some(_) | None => Err(Rejection::CancelTooLate { target, height }),
         }
     }
 
@@ -245,10 +364,10 @@ impl State {
     fn write(&mut self, accepted: Accepted) -> Vec<Event> {
         let Accepted {
             sender,
-            next_sequence,
+            mut account,
+            signed,
             change,
         } = accepted;
-        self.sequences.insert(sender, next_sequence);
         let mut events = Vec::new();
         match change {
             Change::Submit {
@@ -256,8 +375,6 @@ impl State {
                 id,
                 votes_close_height,
             } => {
-                let ballots = BTreeMap::new();
-                let tally = Tally::count(&ballots, &self.validators, &self.parameters);
                 let proposal = Proposal {
                     id,
                     subject,
@@ -266,79 +383,142 @@ impl State {
                     votes_close_height,
                     phase: Phase::Voting,
                     ended_height: None,
-                    ballots,
-                    tally,
+                    tally: Tally::empty(&self.validators, &self.parameters),
+                    ballots_root: Digest([0; 32]),
+                    reports_root: Digest([0; 32]),
                 };
-                self.live.insert(id, proposal);
+                let live = Live {
+                    proposal,
+                    ballots: ValidatorMap::default(),
+                    reports: ValidatorMap::default(),
+                };
+                self.live.insert(id, Arc::new(live));
                 events.push(Event::ProposalSubmitted {
                     proposal_id: id,
                     proposer: sender,
                 });
                 // GOV-05.
-                self.cast(sender, id, Choice::Approve, &mut events);
+                self.cast(sender, &mut account, id, signed, &mut events);
             }
-            Change::Cast { proposal, choice } => self.cast(sender, proposal, choice, &mut events),
+            Change::Cast { proposal, choice } => {
+                self.cast(
+                    sender,
+                    &mut account,
+                    proposal,
+                    Ballot { choice, ..signed },
+                    &mut events,
+                );
+            }
             Change::Withdraw { proposal } => {
-                if let Some(proposal) = self.live.get_mut(&proposal) {
-                    proposal.ballots.remove(&sender);
-                }
+                self.drop_ballot(&sender, &mut account, proposal);
                 events.push(Event::VoteWithdrawn {
                     proposal_id: proposal,
                     validator_id: sender,
                 });
                 self.settle(proposal, &mut events);
             }
+            Change::Authorize { key } => {
+                account.reporter = key;
+                events.push(Event::ReporterAuthorized {
+                    validator_id: sender,
+                    key,
+                });
+            }
+            Change::Report { proposal, readiness } => {
+                let height = self.height;
+                if let Some(live) = self.live.get_mut(&proposal) {
+                    let report = ReadinessReport { readiness, height };
+                    Arc::make_mut(live).reports.insert(sender, report);
+                }
+                events.push(Event::ReadinessReported {
+                    proposal_id: proposal,
+                    validator_id: sender,
+                    readiness,
+                });
+            }
         }
+        self.accounts.insert(sender, account);
         events
     }
 
     /// GOV-06: replaces the voter's ballot, and moves its approval when another open upgrade has it.
-    fn cast(&mut self, voter: ValidatorId, id: ProposalId, choice: Choice, events: &mut Vec<Event>) {
-        let ballot = Ballot {
-            choice,
-            height: self.height,
-        };
-        let Some(proposal) = self.live.get_mut(&id) else {
+    fn cast(
+        &mut self,
+        voter: ValidatorId,
+        account: &mut Account,
+        id: ProposalId,
+        ballot: Ballot,
+        events: &mut Vec<Event>,
+    ) {
+        let power = self.power(&voter);
+        let Some(live) = self.live.get_mut(&id) else {
             return;
         };
-        proposal.ballots.insert(voter, ballot);
-        let approves_upgrade = proposal.upgrade().is_some() && choice == Choice::Approve;
+        let choice = ballot.choice;
+        let live = Arc::make_mut(live);
+        let before = live.ballots.insert(voter, ballot).map(|before| before.choice);
+        live.proposal.tally.replace(power, before, Some(choice));
         events.push(Event::VoteCast {
             proposal_id: id,
             validator_id: voter,
             choice,
         });
-        if approves_upgrade {
-            let left = self.live.values_mut().find(|other| {
-                let approves = other
-                    .ballots
-                    .get(&voter)
-                    .is_some_and(|ballot| ballot.choice == Choice::Approve);
-                approves && other.id != id && other.phase.is_open() && other.upgrade().is_some()
-            });
-            if let Some(left) = left {
-                left.ballots.remove(&voter);
-                let from = left.id;
-                events.push(Event::ApprovalMoved {
-                    validator_id: voter,
-                    from,
-                    to: id,
-                });
-                self.settle(from, events);
+        if live.proposal.upgrade().is_some() {
+            let other = account.approves.filter(|other| *other != id);
+            match choice {
+                Choice::Approve => {
+                    account.approves = Some(id);
+                    if let Some(from) = other.filter(|other| self.approves(other, &voter)) {
+                        self.drop_ballot(&voter, account, from);
+                        events.push(Event::ApprovalMoved {
+                            validator_id: voter,
+                            from,
+                            to: id,
+                        });
+                        self.settle(from, events);
+                    }
+                }
+                Choice::Reject => account.approves = other,
             }
         }
         self.settle(id, events);
     }
 
-    /// GOV-07, GOV-08: recounts one proposal whose votes still count, and moves it to the phase that its tally means.
+    /// Whether the validator approves a proposal whose votes still count.
+    fn approves(&self, id: &ProposalId, voter: &ValidatorId) -> bool {
+        self.live.get(id).is_some_and(|live| {
+            let ballot = live.ballots.get(voter);
+            live.proposal.phase.is_open() && ballot.is_some_and(|ballot| ballot.choice == Choice::Approve)
+        })
+    }
+
+    /// Takes a ballot back.
+    pub(crate) fn drop_ballot(&mut self, voter: &ValidatorId, account: &mut Account, id: ProposalId) {
+        let power = self.power(voter);
+        if let Some(live) = self.live.get_mut(&id) {
+            let live = Arc::make_mut(live);
+            let before = live.ballots.remove(voter).map(|before| before.choice);
+            live.proposal.tally.replace(power, before, None);
+        }
+        if account.approves == Some(id) {
+            account.approves = None;
+        }
+    }
+
+    fn power(&self, validator: &ValidatorId) -> Power {
+        self.validators
+            .get(validator)
+            .map_or(Power::ZERO, |validator| validator.power)
+    }
+
+    /// GOV-07, GOV-08: moves a proposal whose votes still count to the phase that its tally means.
     pub(crate) fn settle(&mut self, id: ProposalId, events: &mut Vec<Event>) {
-        let Some(proposal) = self.live.get_mut(&id) else {
+        let Some(proposal) = self.live.get(&id).map(|live| &live.proposal) else {
             return;
         };
         if !proposal.phase.is_open() {
             return;
         }
-        proposal.tally = Tally::count(&proposal.ballots, &self.validators, &self.parameters);
         let phase = match proposal.tally.outcome() {
             Outcome::Approved => Phase::Approved,
             Outcome::Open => Phase::Voting,

@@ -1,13 +1,21 @@
 //! The borders of a block: which version may execute it, and what its end decides.
 
+use alloc::borrow::ToOwned as _;
+use alloc::string::ToString as _;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
 use crate::bytes::ProposalId;
+use crate::certificate::Certificate;
+use crate::change::{ParametersChange, ValidatorsChange};
+use crate::error::Rejection;
 use crate::event::Event;
 use crate::numbers::Height;
 use crate::proposal::{Phase, Proposal, Subject};
-use crate::state::{MAX_ENDED_PROPOSALS, State};
+use crate::state::State;
+use crate::tally::Tally;
+use crate::validators::ValidatorSet;
 use crate::version::ReleaseVersion;
 
 /// Why a block cannot begin. Nothing has changed.
@@ -105,6 +113,7 @@ impl State {
         let halt = self.halt();
         self.height = height;
         self.block_is_open = true;
+        self.new_certificates = Arc::default();
         let mut events = Vec::new();
         if let Some(halt) = halt {
             let from = core::mem::replace(&mut self.version, halt.version.clone());
@@ -119,32 +128,21 @@ impl State {
         Ok(events)
     }
 
-    /// Ends the open block: recounts, carries out cancels, latches outcomes, halts. Without an open block nothing happens.
+    /// Ends the open block: carries out cancels, latches outcomes, changes validators and parameters, halts. Without an
+    /// open block nothing happens.
     #[must_use]
     pub fn end_block(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
         if !self.block_is_open {
             return events;
         }
-        for id in self.live_ids(|_| true) {
-            self.settle(id, &mut events);
-        }
-        self.carry_out_cancels(&mut events);
-        // GOV-10.
-        let height = self.height;
-        for id in self.live_ids(|proposal| proposal.phase.is_open() && proposal.votes_close_height <= height)
-        {
-            let approved = self
-                .live
-                .get(&id)
-                .is_some_and(|proposal| proposal.phase == Phase::Approved);
-            self.enter(
-                id,
-                if approved { Phase::LockedIn } else { Phase::Expired },
-                &mut events,
-            );
-        }
+        let mut certificates = Vec::new();
+        self.carry_out_cancels(&mut certificates, &mut events);
+        self.latch(&mut certificates, &mut events);
+        self.carry_out_changes(&mut events);
+        self.new_certificates = Arc::new(certificates);
         self.block_is_open = false;
+        self.seal();
         if let Some(halt) = self.halt() {
             events.push(Event::UpgradeHalted {
                 proposal_id: halt.proposal,
@@ -155,16 +153,147 @@ impl State {
         events
     }
 
+    /// GOV-10.
+    fn latch(&mut self, certificates: &mut Vec<Certificate>, events: &mut Vec<Event>) {
+        let height = self.height;
+        for id in self.live_ids(|proposal| proposal.phase.is_open() && proposal.votes_close_height <= height)
+        {
+            let certificate = self.certificate(&id);
+            let latched = if certificate.is_some() {
+                Phase::LockedIn
+            } else {
+                Phase::Expired
+            };
+            certificates.extend(certificate);
+            self.enter(id, latched, events);
+        }
+    }
+
     /// GOV-11: an approved cancel proposal takes effect at the end of the block.
-    fn carry_out_cancels(&mut self, events: &mut Vec<Event>) {
+    fn carry_out_cancels(&mut self, certificates: &mut Vec<Certificate>, events: &mut Vec<Event>) {
         for id in self.live_ids(|proposal| proposal.phase == Phase::Approved) {
-            let Some(Subject::Cancel { target }) = self.live.get(&id).map(|proposal| &proposal.subject)
-            else {
+            let Some(live) = self.live.get(&id) else { continue };
+            let Subject::Cancel { target } = live.proposal.subject else {
                 continue;
             };
-            let target = *target;
+            certificates.push(Certificate::of(&self.chain_id, live, self.height));
             self.enter(id, Phase::Executed, events);
             self.enter(target, Phase::Cancelled, events);
+        }
+    }
+
+    /// GOV-12: of the locked-in changes of this height the earliest submitted one that still fits takes effect, and the
+    /// others are superseded.
+    fn carry_out_changes(&mut self, events: &mut Vec<Event>) {
+        let height = Some(self.height);
+        let due = |proposal: &Proposal| {
+            proposal.phase == Phase::LockedIn
+                && proposal.upgrade().is_none()
+                && proposal.subject.height() == height
+        };
+        let mut changed = false;
+        for id in self.live_ids(due) {
+            let Some(live) = self.live.get(&id).cloned() else {
+                continue;
+            };
+            let outcome = match &live.proposal.subject {
+                Subject::Validators(change) if !changed => self.carry_out_validators(id, change, events),
+                Subject::Parameters(change) if !changed => self.carry_out_parameters(id, change, events),
+                Subject::Validators(_)
+                | Subject::Parameters(_)
+                | Subject::Upgrade(_)
+                | Subject::Cancel { .. } => {
+                    self.enter(id, Phase::Superseded, events);
+                    continue;
+                }
+            };
+            match outcome {
+                Ok(()) => changed = true,
+                Err(rejection) => {
+                    events.push(Event::ChangeDropped {
+                        proposal_id: id,
+                        code: rejection.code().to_owned(),
+                        message: rejection.to_string(),
+                    });
+                    self.enter(id, Phase::Superseded, events);
+                }
+            }
+        }
+    }
+
+    fn carry_out_validators(
+        &mut self,
+        id: ProposalId,
+        change: &ValidatorsChange,
+        events: &mut Vec<Event>,
+    ) -> Result<(), Rejection> {
+        let after = self.validators.changed(&change.changes)?;
+        let before = core::mem::replace(&mut self.validators, after);
+        self.changed(id, events);
+        events.push(Event::ValidatorsChanged {
+            proposal_id: id,
+            validators: u64::try_from(self.validators.len()).unwrap_or(u64::MAX),
+            total_power: self.validators.total_power(),
+        });
+        for change in &change.changes {
+            let validator = change.validator();
+            let key = |set: &ValidatorSet| set.get(&validator).map(|validator| validator.governance_key);
+            let now = key(&self.validators);
+            let Some(mut account) = self.accounts.get(&validator).copied() else {
+                continue;
+            };
+            if now.is_none() {
+                account.reporter = None;
+            }
+            if now != key(&before) {
+                for id in self.live_ids(|proposal| proposal.phase.is_open()) {
+                    if self.ballot(&id, &validator).is_some() {
+                        self.drop_ballot(&validator, &mut account, id);
+                        events.push(Event::BallotLapsed {
+                            proposal_id: id,
+                            validator_id: validator,
+                        });
+                    }
+                }
+            }
+            if self.accounts.get(&validator) != Some(&account) {
+                self.accounts.insert(validator, account);
+            }
+        }
+        self.recount(events);
+        Ok(())
+    }
+
+    fn carry_out_parameters(
+        &mut self,
+        id: ProposalId,
+        change: &ParametersChange,
+        events: &mut Vec<Event>,
+    ) -> Result<(), Rejection> {
+        self.parameters = self.parameters.changed(&change.parameters)?;
+        self.changed(id, events);
+        events.push(Event::ParametersChanged {
+            proposal_id: id,
+            parameters: self.parameters,
+        });
+        self.recount(events);
+        Ok(())
+    }
+
+    fn changed(&mut self, id: ProposalId, events: &mut Vec<Event>) {
+        self.executed_changes = self.executed_changes.saturating_add(1);
+        self.enter(id, Phase::Executed, events);
+    }
+
+    /// GOV-07: counts every ballot that still counts with the powers and the threshold now in force.
+    fn recount(&mut self, events: &mut Vec<Event>) {
+        for id in self.live_ids(|proposal| proposal.phase.is_open()) {
+            if let Some(live) = self.live.get_mut(&id) {
+                let live = Arc::make_mut(live);
+                let choices = live.ballots.iter().map(|(id, ballot)| (id, ballot.choice));
+                live.proposal.tally = Tally::count(choices, &self.validators, &self.parameters);
+            }
+            self.settle(id, events);
         }
     }
 
@@ -181,7 +310,7 @@ impl State {
             self.enter(id, Phase::Superseded, events);
         }
         for id in self.live_ids(|proposal| proposal.upgrade().is_none()) {
-            let Some(Subject::Cancel { target }) = self.live.get(&id).map(|proposal| &proposal.subject)
+            let Some(Subject::Cancel { target }) = self.live.get(&id).map(|live| &live.proposal.subject)
             else {
                 continue;
             };
@@ -193,14 +322,15 @@ impl State {
 
     /// Moves a live proposal to another phase, and to the history when that ends it.
     pub(crate) fn enter(&mut self, id: ProposalId, to: Phase, events: &mut Vec<Event>) {
-        let Some(proposal) = self.live.get_mut(&id) else {
+        let Some(live) = self.live.get_mut(&id) else {
             return;
         };
-        let from = proposal.phase;
+        let from = live.proposal.phase;
         if !from.may_become(to) {
             return;
         }
-        proposal.phase = to;
+        let live = Arc::make_mut(live);
+        live.proposal.phase = to;
         events.push(Event::ProposalPhaseChanged {
             proposal_id: id,
             from,
@@ -209,14 +339,11 @@ impl State {
         if to.is_live() {
             return;
         }
-        proposal.ended_height = Some(self.height);
-        if let Some(proposal) = self.live.remove(&id) {
-            self.ended.push_back(proposal);
-        }
-        // GOV-14.
-        while self.ended.len() > MAX_ENDED_PROPOSALS {
-            self.ended.pop_front();
-        }
+        live.proposal.ended_height = Some(self.height);
+        live.seal();
+        let ended = live.proposal.clone();
+        self.live.remove(&id);
+        Arc::make_mut(&mut self.history).push(ended);
     }
 
     /// The ids of the live proposals that `wanted` picks, in order of submission.

@@ -7,7 +7,7 @@ use alloc::string::String;
 use core::fmt;
 use core::str::FromStr;
 
-use ed25519_dalek::{SigningKey, VerifyingKey};
+use ed25519_dalek::SigningKey;
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::ser::SerializeTuple as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -138,6 +138,15 @@ impl Digest {
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
+
+    /// SHA-256 of the parts one after the other.
+    pub(crate) fn of_parts(parts: &[&[u8]]) -> Self {
+        let mut hasher = Sha256::new();
+        for part in parts {
+            hasher.update(part);
+        }
+        Self(hasher.finalize().into())
+    }
 }
 
 impl ValidatorId {
@@ -155,16 +164,6 @@ impl ValidatorId {
 impl From<&SigningKey> for PublicKey {
     fn from(key: &SigningKey) -> Self {
         Self(key.verifying_key().to_bytes())
-    }
-}
-
-impl PublicKey {
-    /// The key as a point of the curve; `None` when it is none, or one of the few weak ones with which a signature
-    /// can be valid for several messages.
-    pub(crate) fn to_verifying_key(self) -> Option<VerifyingKey> {
-        VerifyingKey::from_bytes(&self.0)
-            .ok()
-            .filter(|key| !key.is_weak())
     }
 }
 

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use crate::bytes::ValidatorId;
 use crate::proposal::{Phase, Proposal, Subject};
-use crate::state::{MAX_ENDED_PROPOSALS, MAX_LIVE_PROPOSALS, MAX_LIVE_PROPOSALS_PER_PROPOSER, State};
+use crate::state::{Live, MAX_ENDED_PROPOSALS, MAX_LIVE_PROPOSALS, MAX_LIVE_PROPOSALS_PER_PROPOSER, State};
 use crate::tally::{Outcome, Tally};
 use crate::vote::Choice;
 
@@ -27,7 +27,8 @@ pub struct Violation {
 pub fn violations(state: &State) -> Vec<Violation> {
     let mut found = Findings(Vec::new());
     check_state(state, &mut found);
-    for (id, proposal) in &state.live {
+    for (id, live) in &state.live {
+        let proposal = &live.proposal;
         let mut claim = |rule, holds, text| found.claim(rule, holds, &proposal.id.to_string(), text);
         claim(
             "GOV-04",
@@ -44,9 +45,10 @@ pub fn violations(state: &State) -> Vec<Violation> {
             proposal.ended_height.is_none(),
             "a live proposal has an end",
         );
-        check_live(state, proposal, &mut claim);
+        check_live(state, live, &mut claim);
+        check_ballots(state, live, &mut claim);
     }
-    for proposal in &state.ended {
+    for proposal in state.history.iter() {
         let mut claim = |rule, holds, text| found.claim(rule, holds, &proposal.id.to_string(), text);
         claim(
             "GOV-10",
@@ -65,7 +67,8 @@ pub fn violations(state: &State) -> Vec<Violation> {
             "a proposal is both live and ended",
         );
     }
-    for proposal in state.live.values().chain(&state.ended) {
+    let live = state.live.values().map(|live| &live.proposal);
+    for proposal in live.chain(state.history.iter()) {
         let mut claim = |rule, holds, text| found.claim(rule, holds, &proposal.id.to_string(), text);
         check_any(state, proposal, &mut claim);
     }
@@ -74,11 +77,9 @@ pub fn violations(state: &State) -> Vec<Violation> {
 
 fn check_state(state: &State, found: &mut Findings) {
     let mut claim = |rule, holds, text| found.claim(rule, holds, "state", text);
-    let upgrades = || {
-        state
-            .live
-            .values()
-            .filter(|proposal| proposal.upgrade().is_some())
+    let counted = || {
+        let live = state.live.values().map(|live| &live.proposal);
+        live.filter(|proposal| proposal.subject.height().is_some())
     };
     claim(
         "GOV-07",
@@ -87,16 +88,16 @@ fn check_state(state: &State, found: &mut Findings) {
     );
     claim(
         "GOV-14",
-        upgrades().count() <= MAX_LIVE_PROPOSALS,
+        counted().count() <= MAX_LIVE_PROPOSALS,
         "too many live proposals",
     );
     claim(
         "GOV-14",
-        state.ended.len() <= MAX_ENDED_PROPOSALS,
+        state.history.iter().len() <= MAX_ENDED_PROPOSALS,
         "too many ended proposals",
     );
     let mut per_proposer = BTreeMap::<ValidatorId, usize>::new();
-    for proposal in upgrades() {
+    for proposal in counted() {
         let count = per_proposer.entry(proposal.proposer).or_default();
         *count = count.saturating_add(1);
     }
@@ -104,25 +105,24 @@ fn check_state(state: &State, found: &mut Findings) {
         .values()
         .all(|count| *count <= MAX_LIVE_PROPOSALS_PER_PROPOSER);
     claim("GOV-14", fair, "a validator has too many live proposals");
-    let mut approvers = BTreeSet::new();
-    let approves_once = upgrades()
-        .filter(|proposal| proposal.phase.is_open())
-        .all(|proposal| {
-            let approving = proposal
-                .ballots
-                .iter()
-                .filter(|(_, ballot)| ballot.choice == Choice::Approve);
-            let mut fresh = true;
-            for (voter, _) in approving {
-                fresh &= approvers.insert(*voter);
-            }
-            fresh
-        });
-    claim("GOV-06", approves_once, "a validator approves two open upgrades");
-    let ended: BTreeSet<_> = state.ended.iter().map(|proposal| proposal.id).collect();
+    let approved = state.accounts.iter().all(|(id, account)| {
+        let live = account.approves.and_then(|proposal| state.live.get(&proposal));
+        live.filter(|live| live.proposal.phase.is_open())
+            .is_none_or(|live| {
+                let ballot = live.ballots.get(id);
+                ballot.is_some_and(|ballot| ballot.choice == Choice::Approve)
+                    && live.proposal.upgrade().is_some()
+            })
+    });
+    claim(
+        "GOV-06",
+        approved,
+        "an account approves an open upgrade without a ballot that says so",
+    );
+    let ended: BTreeSet<_> = state.history.iter().map(|proposal| proposal.id).collect();
     claim(
         "GOV-04",
-        ended.len() == state.ended.len(),
+        ended.len() == state.history.iter().len(),
         "a proposal has ended twice",
     );
     let halted_at = state.halt().map(|halt| halt.height);
@@ -139,24 +139,33 @@ fn check_state(state: &State, found: &mut Findings) {
     );
 }
 
-fn check_live(state: &State, proposal: &Proposal, claim: &mut impl FnMut(&'static str, bool, &'static str)) {
+fn check_live(state: &State, live: &Live, claim: &mut impl FnMut(&'static str, bool, &'static str)) {
+    let proposal = &live.proposal;
     if let Some(upgrade) = proposal.upgrade() {
         claim(
             "GOV-03",
             upgrade.version > state.version,
             "a live upgrade does not rise above the running version",
         );
+    }
+    if let Some(height) = proposal.subject.height() {
         claim(
             "GOV-09",
-            upgrade.height >= state.height,
-            "a live upgrade's height has passed",
+            height >= state.height,
+            "its height has passed and it has not ended",
+        );
+        let carried_out = proposal.upgrade().is_none() && !state.block_is_open && height == state.height;
+        claim(
+            "GOV-12",
+            !carried_out,
+            "its height is over and it has not been carried out",
         );
     }
     if let Subject::Cancel { target } = &proposal.subject {
         let locked_in = state
             .live
             .get(target)
-            .is_some_and(|target| target.phase == Phase::LockedIn);
+            .is_some_and(|target| target.proposal.phase == Phase::LockedIn);
         claim("GOV-11", locked_in, "a live cancel has no locked-in target");
         claim(
             "GOV-11",
@@ -168,7 +177,8 @@ fn check_live(state: &State, proposal: &Proposal, claim: &mut impl FnMut(&'stati
         let closes_later = proposal.votes_close_height > state.height
             || (state.block_is_open && proposal.votes_close_height == state.height);
         claim("GOV-10", closes_later, "votes count after the latch");
-        let count = Tally::count(&proposal.ballots, &state.validators, &state.parameters);
+        let choices = || live.ballots.iter().map(|(id, ballot)| (id, ballot.choice));
+        let count = Tally::count(choices(), &state.validators, &state.parameters);
         claim("GOV-07", proposal.tally == count, "the tally is not the recount");
         let meant = match count.outcome() {
             Outcome::Approved => Some(Phase::Approved),
@@ -194,6 +204,44 @@ fn check_live(state: &State, proposal: &Proposal, claim: &mut impl FnMut(&'stati
     }
 }
 
+/// GOV-06, GOV-12: each ballot counts once, is of its time, and belongs to a validator with that key.
+fn check_ballots(state: &State, live: &Live, claim: &mut impl FnMut(&'static str, bool, &'static str)) {
+    let proposal = &live.proposal;
+    let in_time = |height| height >= proposal.submitted_height && height <= state.height;
+    let times = live.ballots.iter().all(|(_, ballot)| in_time(ballot.height));
+    claim("GOV-06", times, "a ballot from no block of its time");
+    let times = live.reports.iter().all(|(_, report)| in_time(report.height));
+    claim("GOV-16", times, "a report from no block of its time");
+    let upgrade = proposal.upgrade().is_some();
+    claim(
+        "GOV-16",
+        upgrade || live.reports.len() == 0,
+        "reports on something that is no upgrade",
+    );
+    if !proposal.phase.is_open() {
+        return;
+    }
+    let keys = live.ballots.iter().all(|(id, ballot)| {
+        let validator = state.validators.get(id);
+        validator.is_some_and(|validator| validator.governance_key == ballot.public_key)
+    });
+    claim(
+        "GOV-12",
+        keys,
+        "a ballot counts that no key of the set has signed",
+    );
+    let once = !upgrade
+        || live.ballots.iter().all(|(id, ballot)| {
+            let approves = state.accounts.get(id).and_then(|account| account.approves);
+            (ballot.choice == Choice::Approve) == (approves == Some(proposal.id))
+        });
+    claim(
+        "GOV-06",
+        once,
+        "an approval that its validator's account does not know",
+    );
+}
+
 fn check_any(state: &State, proposal: &Proposal, claim: &mut impl FnMut(&'static str, bool, &'static str)) {
     claim(
         "GOV-04",
@@ -202,21 +250,13 @@ fn check_any(state: &State, proposal: &Proposal, claim: &mut impl FnMut(&'static
     );
     claim(
         "GOV-14",
-        proposal
-            .upgrade()
-            .is_none_or(|upgrade| upgrade.validate().is_ok()),
+        proposal.subject.validate().is_ok(),
         "the content is illegal",
     );
     claim(
         "GOV-02",
         proposal.submitted_height <= state.height,
         "submitted in the future",
-    );
-    let in_time = |height| height >= proposal.submitted_height && height <= state.height;
-    claim(
-        "GOV-06",
-        proposal.ballots.values().all(|ballot| in_time(ballot.height)),
-        "a ballot from no block of its time",
     );
     let weighed =
         u128::from(proposal.tally.approving.0).saturating_add(u128::from(proposal.tally.rejecting.0));

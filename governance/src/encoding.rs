@@ -26,6 +26,12 @@ pub(crate) const TRANSACTION_TAG: &[u8] = b"visor/governance/v1/transaction\0";
 pub(crate) const SIGNED_TRANSACTION_TAG: &[u8] = b"visor/governance/v1/signed-transaction\0";
 /// What a proposal id covers.
 pub(crate) const PROPOSAL_TAG: &[u8] = b"visor/governance/v1/proposal\0";
+/// What a certificate's checksum covers.
+pub(crate) const CERTIFICATE_TAG: &[u8] = b"visor/governance/v1/certificate\0";
+/// What the digest of a validator set covers.
+pub(crate) const VALIDATORS_TAG: &[u8] = b"visor/governance/v1/validators\0";
+/// What a link of the chain of ended proposals covers.
+pub(crate) const ENDED_TAG: &[u8] = b"visor/governance/v1/ended\0";
 /// What a state root covers.
 pub(crate) const STATE_TAG: &[u8] = b"visor/governance/v1/state\0";
 

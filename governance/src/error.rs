@@ -5,9 +5,11 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 
-use crate::bytes::{ProposalId, PublicKey};
+use crate::bytes::{ProposalId, PublicKey, ValidatorId};
+use crate::change::MAX_VALIDATOR_CHANGES;
 use crate::encoding::EncodingError;
-use crate::numbers::Height;
+use crate::genesis::GenesisError;
+use crate::numbers::{Height, Power};
 use crate::proposal::Phase;
 use crate::state::{MAX_ENDED_PROPOSALS, MAX_LIVE_PROPOSALS, MAX_LIVE_PROPOSALS_PER_PROPOSER};
 use crate::text::{ChainId, Platform};
@@ -15,6 +17,7 @@ use crate::tx::MAX_TRANSACTION_BYTES;
 use crate::upgrade::{
     MAX_ARTIFACT_BYTES, MAX_ARTIFACTS, MAX_DESCRIPTION_BYTES, MAX_LEAD_BLOCKS, MAX_URL_BYTES,
 };
+use crate::validators::ValidatorSetError;
 use crate::version::{ReleaseVersion, VersionError};
 
 /// A text or a byte string that is no value of the wanted type.
@@ -64,7 +67,7 @@ pub enum Rejection {
     },
     /// GOV-02: H is in the past or too near.
     #[error(
-        "upgrade height {found} is too near: at block {block} the earliest is {earliest}; propose a later height"
+        "height {found} is too near: at block {block} the earliest is {earliest}; propose a later height"
     )]
     HeightTooSoon {
         /// H as proposed.
@@ -76,7 +79,7 @@ pub enum Rejection {
     },
     /// GOV-02: H is too far away.
     #[error(
-        "upgrade height {found} is more than {MAX_LEAD_BLOCKS} blocks after block {block}: propose an earlier height"
+        "height {found} is more than {MAX_LEAD_BLOCKS} blocks after block {block}: propose an earlier height"
     )]
     HeightTooFar {
         /// H as proposed.
@@ -159,15 +162,15 @@ pub enum Rejection {
         /// The id in the transaction.
         target: ProposalId,
     },
-    /// GOV-11: only upgrades are cancelled.
+    /// GOV-11: a cancel is not cancelled.
     #[error("proposal {target} is itself a cancel proposal: vote to reject it instead")]
-    CancelTargetNotAnUpgrade {
+    CancelTargetIsCancel {
         /// The id in the transaction.
         target: ProposalId,
     },
     /// GOV-11: votes still decide it.
     #[error(
-        "upgrade {target} is not locked in but {phase}: vote to reject it, or withdraw approvals, instead"
+        "proposal {target} is not locked in but {phase}: vote to reject it, or withdraw approvals, instead"
     )]
     CancelTargetNotLockedIn {
         /// The upgrade.
@@ -176,7 +179,7 @@ pub enum Rejection {
         phase: Phase,
     },
     /// GOV-11: it is over.
-    #[error("upgrade {target} has ended as {phase}: there is nothing to cancel")]
+    #[error("proposal {target} has ended as {phase}: there is nothing to cancel")]
     CancelTargetEnded {
         /// The upgrade.
         target: ProposalId,
@@ -184,12 +187,80 @@ pub enum Rejection {
         phase: Phase,
     },
     /// GOV-11: no block is left in which the cancel could pass.
-    #[error("upgrade {target} halts the chain at {height}: a cancel proposal must be in a block before that")]
+    #[error("proposal {target} takes effect at {height}: a cancel proposal must be in a block before that")]
     CancelTooLate {
         /// The upgrade.
         target: ProposalId,
         /// H.
         height: Height,
+    },
+    /// GOV-12: none or too many changes.
+    #[error(
+        "a change of the validator set names 1 to {MAX_VALIDATOR_CHANGES} changes, this one names {found}"
+    )]
+    ChangeCount {
+        /// Changes found.
+        found: usize,
+    },
+    /// GOV-12: a validator twice.
+    #[error("validator {validator} is named twice: name each validator once")]
+    ChangedTwice {
+        /// The validator.
+        validator: ValidatorId,
+    },
+    /// GOV-12: nobody by that id.
+    #[error("{validator} is no active validator: check the id, it is the one that `wallet validators` shows")]
+    UnknownValidator {
+        /// The id.
+        validator: ValidatorId,
+    },
+    /// GOV-12: it would change nothing.
+    #[error("the change leaves {what} as it is: leave it out, or name another value")]
+    NothingChanges {
+        /// What stays.
+        what: String,
+    },
+    /// GOV-12: there would be no legal set afterwards.
+    #[error("there would be no legal validator set: {0}")]
+    ValidatorSet(#[source] ValidatorSetError),
+    /// GOV-12: too much at once.
+    #[error(
+        "the change moves power {moved} of {total}: one change moves less than a third; split it over several heights"
+    )]
+    MovesTooMuch {
+        /// Power that enters, leaves or changes its key.
+        moved: u128,
+        /// All power before the change.
+        total: Power,
+    },
+    /// GOV-12: no chain can run with these.
+    #[error("the parameters are not legal: {0}")]
+    Parameters(#[source] GenesisError),
+    /// GOV-16: not a key for reports.
+    #[error(
+        "key {key} cannot report readiness: name an ed25519 key that is neither governance nor consensus key"
+    )]
+    ReporterKey {
+        /// The key.
+        key: PublicKey,
+    },
+    /// GOV-16: the validator has not authorised this key.
+    #[error(
+        "key {public_key} is not the reporter key of validator {validator}: the validator authorises one with `wallet authorize-reporter`"
+    )]
+    NotTheReporter {
+        /// The sender.
+        public_key: PublicKey,
+        /// The validator named in the report.
+        validator: ValidatorId,
+    },
+    /// GOV-16: nothing to get ready for.
+    #[error(
+        "proposal {proposal} is no live upgrade: readiness is reported for an upgrade that has not ended"
+    )]
+    NothingToReport {
+        /// The id in the report.
+        proposal: ProposalId,
     },
     /// GOV-13: another chain's transaction.
     #[error("the transaction is for chain {found}, this is chain {expected}: sign it for this chain")]
@@ -341,9 +412,19 @@ impl Rejection {
             Self::LockedIn { .. } => "GOV-10",
             Self::CancelTargetNotLockedIn { .. } => "GOV-11",
             Self::CancelTargetUnknown { .. } => "GOV-11.unknown",
-            Self::CancelTargetNotAnUpgrade { .. } => "GOV-11.not-upgrade",
+            Self::CancelTargetIsCancel { .. } => "GOV-11.not-upgrade",
             Self::CancelTargetEnded { .. } => "GOV-11.ended",
             Self::CancelTooLate { .. } => "GOV-11.late",
+            Self::MovesTooMuch { .. } => "GOV-12",
+            Self::ChangeCount { .. } => "GOV-12.count",
+            Self::ChangedTwice { .. } => "GOV-12.twice",
+            Self::UnknownValidator { .. } => "GOV-12.unknown",
+            Self::NothingChanges { .. } => "GOV-12.nothing",
+            Self::ValidatorSet(_) => "GOV-12.set",
+            Self::Parameters(_) => "GOV-12.parameters",
+            Self::NotTheReporter { .. } => "GOV-16",
+            Self::ReporterKey { .. } => "GOV-16.key",
+            Self::NothingToReport { .. } => "GOV-16.proposal",
             Self::ForeignChain { .. } => "GOV-13.chain",
             Self::BadSignature { .. } => "GOV-13.signature",
             Self::Expired { .. } => "GOV-13.expired",

@@ -5,10 +5,12 @@ use alloc::string::{String, ToString as _};
 
 use serde::{Deserialize, Serialize};
 
-use crate::bytes::{ProposalId, TransactionId, ValidatorId};
+use crate::bytes::{ProposalId, PublicKey, TransactionId, ValidatorId};
 use crate::error::Rejection;
-use crate::numbers::Height;
+use crate::genesis::Parameters;
+use crate::numbers::{Height, Power};
 use crate::proposal::Phase;
+use crate::readiness::Readiness;
 use crate::version::ReleaseVersion;
 use crate::vote::Choice;
 
@@ -56,6 +58,54 @@ pub enum Event {
         from: Phase,
         /// The phase now.
         to: Phase,
+    },
+    /// GOV-12: a vote lapsed, because its voter left the set or its governance key changed.
+    BallotLapsed {
+        /// The proposal.
+        proposal_id: ProposalId,
+        /// The voter.
+        validator_id: ValidatorId,
+    },
+    /// GOV-12: the next block is decided by another validator set.
+    ValidatorsChanged {
+        /// The change.
+        proposal_id: ProposalId,
+        /// How many validators there are now.
+        validators: u64,
+        /// Their power together.
+        total_power: Power,
+    },
+    /// GOV-12: other parameters are in force from the next block on.
+    ParametersChanged {
+        /// The change.
+        proposal_id: ProposalId,
+        /// The parameters now.
+        parameters: Parameters,
+    },
+    /// GOV-12: a locked-in change could not take effect at its height, because an earlier change had left no room for it.
+    ChangeDropped {
+        /// The change.
+        proposal_id: ProposalId,
+        /// The stable code of what it violates.
+        code: String,
+        /// The text.
+        message: String,
+    },
+    /// GOV-16: a validator named the key under which its host reports.
+    ReporterAuthorized {
+        /// The validator.
+        validator_id: ValidatorId,
+        /// The reporter key; absent: nobody reports any more.
+        key: Option<PublicKey>,
+    },
+    /// GOV-16: a validator's host said how far it is.
+    ReadinessReported {
+        /// The upgrade.
+        proposal_id: ProposalId,
+        /// The validator.
+        validator_id: ValidatorId,
+        /// How far it is.
+        readiness: Readiness,
     },
     /// H is executed; the next block belongs to `version`.
     UpgradeHalted {

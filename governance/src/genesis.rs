@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::bytes::{PublicKey, ValidatorId};
+use crate::error::Rejection;
 use crate::numbers::Power;
 use crate::tally;
 use crate::text::ChainId;
@@ -13,7 +14,7 @@ use crate::validators::{Validator, ValidatorSet, ValidatorSetError};
 use crate::version::ReleaseVersion;
 
 /// The numbers that a chain chooses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Parameters {
     /// GOV-02, in blocks: how far ahead of its own block an upgrade's height must be.
@@ -26,8 +27,8 @@ pub struct Parameters {
     pub threshold_denominator: u64,
 }
 
-/// A validator as genesis names it; its id follows from its governance key.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A validator as genesis, or a change that adds it, names it; its id follows from its governance key.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GenesisValidator {
     /// For people.
@@ -124,29 +125,36 @@ impl Parameters {
         }
         Ok(())
     }
+
+    /// GOV-12: `after`, if it is legal and another choice than this one.
+    pub(crate) fn changed(&self, after: &Self) -> Result<Self, Rejection> {
+        after.validate().map_err(Rejection::Parameters)?;
+        if self == after {
+            let what = "every parameter".into();
+            return Err(Rejection::NothingChanges { what });
+        }
+        Ok(*after)
+    }
 }
 
 impl Genesis {
     /// The validators as a set, if they are one.
     pub fn validator_set(&self) -> Result<ValidatorSet, GenesisError> {
-        for validator in &self.validators {
-            for key in [validator.governance_key, validator.consensus_key] {
-                if key.to_verifying_key().is_none() {
-                    return Err(ValidatorSetError::Key {
-                        name: validator.name.clone(),
-                        key,
-                    }
-                    .into());
-                }
-            }
+        Ok(ValidatorSet::new(
+            self.validators.iter().map(GenesisValidator::enter).collect(),
+        )?)
+    }
+}
+
+impl GenesisValidator {
+    /// The validator that it becomes.
+    pub(crate) fn enter(&self) -> Validator {
+        Validator {
+            id: ValidatorId::at_entry(&self.governance_key),
+            name: self.name.clone(),
+            governance_key: self.governance_key,
+            consensus_key: self.consensus_key,
+            power: self.power,
         }
-        let enter = |validator: &GenesisValidator| Validator {
-            id: ValidatorId::at_entry(&validator.governance_key),
-            name: validator.name.clone(),
-            governance_key: validator.governance_key,
-            consensus_key: validator.consensus_key,
-            power: validator.power,
-        };
-        Ok(ValidatorSet::new(self.validators.iter().map(enter).collect())?)
     }
 }

@@ -12,13 +12,20 @@ extern crate alloc;
 mod apply;
 mod block;
 mod bytes;
+mod certificate;
+mod change;
 pub mod check;
 pub mod encoding;
 mod error;
 mod event;
 mod genesis;
+mod history;
+mod map;
 mod numbers;
 mod proposal;
+mod readiness;
+mod rows;
+mod signature;
 mod state;
 mod tally;
 mod text;
@@ -30,18 +37,27 @@ mod vote;
 
 pub use block::BlockRefusal;
 pub use bytes::{Digest, ProposalId, PublicKey, Signature, TransactionId, ValidatorId};
+pub use certificate::{
+    Approval, Certificate, CertificateChain, CertificateError, CertificateFault, MAX_CERTIFICATE_BYTES,
+    Proven, verify_changes,
+};
+pub use change::{MAX_VALIDATOR_CHANGES, ParametersChange, ValidatorChange, ValidatorsChange};
 pub use ed25519_dalek::SigningKey;
 pub use error::{ParseError, Rejection};
 pub use event::Event;
 pub use genesis::{Genesis, GenesisError, GenesisValidator, Parameters};
 pub use numbers::{Height, Power};
 pub use proposal::{Phase, Proposal, Subject};
+pub use readiness::{Account, Readiness, ReadinessReport};
+pub use rows::{MAX_ROW_BYTES, RestoreError, Row, RowChange, RowKey};
 pub use state::{
     Halt, LookupError, MAX_ENDED_PROPOSALS, MAX_LIVE_PROPOSALS, MAX_LIVE_PROPOSALS_PER_PROPOSER, State,
 };
 pub use tally::{Outcome, Tally};
 pub use text::{ChainId, MAX_CHAIN_ID_BYTES, MAX_PLATFORM_BYTES, Platform};
-pub use tx::{Action, MAX_TRANSACTION_BYTES, SignedTransaction, Transaction, VerifiedTransaction};
+pub use tx::{
+    Action, MAX_TRANSACTION_BYTES, SignedTransaction, Transaction, VerifiedTransaction, verify_all,
+};
 pub use upgrade::{
     Artifact, MAX_ARTIFACT_BYTES, MAX_ARTIFACTS, MAX_DESCRIPTION_BYTES, MAX_LEAD_BLOCKS, MAX_URL_BYTES,
     Upgrade,

@@ -1,36 +1,47 @@
 //! The whole state of governance, and what can be asked of it. Nothing here mutates: `apply.rs` and `block.rs` do.
 //!
 //! A block is `begin_block`, any number of `apply`, `end_block`. Everything is integers and ordered maps, so equal
-//! histories give equal bytes on every machine.
+//! histories give equal bytes on every machine. A vote touches a path in two maps; no block walks all validators unless
+//! the set changes in it.
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::BTreeMap;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bytes::{Digest, ProposalId, ValidatorId};
+use crate::bytes::{Digest, ProposalId, PublicKey, ValidatorId};
+use crate::certificate::Certificate;
 use crate::encoding;
 use crate::error::excerpt;
 use crate::genesis::{Genesis, GenesisError, Parameters};
+use crate::history::History;
+use crate::map::ValidatorMap;
 use crate::numbers::Height;
 use crate::proposal::{Phase, Proposal};
+use crate::readiness::{Account, ReadinessReport};
 use crate::text::ChainId;
+use crate::tx::{Action, SignedTransaction};
 use crate::upgrade::Upgrade;
 use crate::validators::ValidatorSet;
 use crate::version::ReleaseVersion;
+use crate::vote::Ballot;
 
-/// GOV-14. Bounds the state and the work per block; a real network has one or two. When somebody fills it, the others
+/// GOV-14. Bounds the state and the work per block; a real network has one or two. With 10,000 validators, ballots on all
+/// of them take 100 MB. When somebody fills it, the others
 /// vote to reject: a proposal that cannot pass any more ends at once (GOV-08). Cancel proposals are not counted: there
 /// is at most one per locked-in upgrade, and nothing may keep it out.
-pub const MAX_LIVE_PROPOSALS: usize = 128;
+pub const MAX_LIVE_PROPOSALS: usize = 32;
 /// GOV-14. Room for an upgrade, its correction and the next ones; one validator alone cannot fill the list.
 pub const MAX_LIVE_PROPOSALS_PER_PROPOSER: usize = 4;
-/// GOV-14. Years of upgrades; the state is stored and hashed at every block, so older ones are left to block explorers.
-pub const MAX_ENDED_PROPOSALS: usize = 128;
+/// GOV-14. Decades of upgrades: older ones are left to block explorers. Ended ballots are not held in memory.
+pub const MAX_ENDED_PROPOSALS: usize = 1_000;
 
 /// Governance at one height.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// A clone shares what is large, so it costs next to nothing, and two states are compared in the time of their difference.
+#[derive(Clone, Debug)]
 pub struct State {
     pub(crate) chain_id: ChainId,
     /// The block that has begun last; 0 before the first.
@@ -41,13 +52,39 @@ pub struct State {
     pub(crate) version: ReleaseVersion,
     pub(crate) parameters: Parameters,
     pub(crate) validators: ValidatorSet,
-    /// GOV-13: next sequence numbers; absent is 0. Kept apart from the set: a number is never used twice, also by one
-    /// who leaves and comes back.
-    pub(crate) sequences: BTreeMap<ValidatorId, u64>,
-    pub(crate) live: BTreeMap<ProposalId, Proposal>,
-    /// Oldest first.
-    pub(crate) ended: VecDeque<Proposal>,
+    /// GOV-12: how many changes of validators and parameters have taken effect.
+    pub(crate) executed_changes: u64,
+    /// Also of validators that have left. Absent is the default.
+    pub(crate) accounts: ValidatorMap<Account>,
+    pub(crate) live: BTreeMap<ProposalId, Arc<Live>>,
+    pub(crate) history: Arc<History>,
+    /// The state root after the last block that has ended.
+    pub(crate) root: Digest,
+    /// What the last block that has ended completed.
+    pub(crate) new_certificates: Arc<Vec<Certificate>>,
 }
+
+/// A proposal that has not ended, with its ballots and reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Live {
+    pub(crate) proposal: Proposal,
+    pub(crate) ballots: ValidatorMap<Ballot>,
+    pub(crate) reports: ValidatorMap<ReadinessReport>,
+}
+
+impl PartialEq for State {
+    /// The certificates of the last block are no part of the state.
+    fn eq(&self, other: &Self) -> bool {
+        self.block_is_open == other.block_is_open
+            && self.root == other.root
+            && (self.height, &self.chain_id, &self.version) == (other.height, &other.chain_id, &other.version)
+            && (&self.parameters, &self.validators) == (&other.parameters, &other.validators)
+            && (self.executed_changes, &self.accounts) == (other.executed_changes, &other.accounts)
+            && (&self.live, &self.history) == (&other.live, &other.history)
+    }
+}
+
+impl Eq for State {}
 
 /// H is executed, and the next block belongs to a newer version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,17 +131,22 @@ impl State {
     /// The state before the first block.
     pub fn from_genesis(genesis: &Genesis) -> Result<Self, GenesisError> {
         genesis.parameters.validate()?;
-        Ok(Self {
+        let mut state = Self {
             chain_id: genesis.chain_id.clone(),
             height: Height::ZERO,
             block_is_open: false,
             version: genesis.initial_version.clone(),
             parameters: genesis.parameters,
             validators: genesis.validator_set()?,
-            sequences: BTreeMap::new(),
+            executed_changes: 0,
+            accounts: ValidatorMap::default(),
             live: BTreeMap::new(),
-            ended: VecDeque::new(),
-        })
+            history: Arc::default(),
+            root: Digest([0; 32]),
+            new_certificates: Arc::default(),
+        };
+        state.seal();
+        Ok(state)
     }
 
     /// The chain.
@@ -132,9 +174,45 @@ impl State {
         &self.validators
     }
 
+    /// What is remembered of a validator; `None` when it has never sent a transaction.
+    pub fn account(&self, validator: &ValidatorId) -> Option<&Account> {
+        self.accounts.get(validator)
+    }
+
     /// GOV-13: the sequence number that the validator's next transaction must carry.
     pub fn next_sequence(&self, validator: &ValidatorId) -> u64 {
-        self.sequences.get(validator).copied().unwrap_or_default()
+        self.account(validator).map_or(0, |account| account.next_sequence)
+    }
+
+    /// GOV-12: how many changes of validators and parameters have taken effect.
+    pub const fn executed_changes(&self) -> u64 {
+        self.executed_changes
+    }
+
+    /// Whether anybody with this key may send such a transaction at all: a cheap question before its signature is checked.
+    pub fn knows_sender(&self, transaction: &SignedTransaction) -> bool {
+        match &transaction.transaction.action {
+            Action::ReportReadiness { validator, .. } => self
+                .reporter_account(validator, &transaction.public_key)
+                .is_some(),
+            Action::ProposeUpgrade(_)
+            | Action::ProposeCancel { .. }
+            | Action::Vote { .. }
+            | Action::Withdraw { .. }
+            | Action::ProposeValidators(_)
+            | Action::ProposeParameters(_)
+            | Action::AuthorizeReporter { .. } => self
+                .validators
+                .by_governance_key(&transaction.public_key)
+                .is_some(),
+        }
+    }
+
+    /// GOV-16: the account of an active validator, if `key` reports for it.
+    pub(crate) fn reporter_account(&self, validator: &ValidatorId, key: &PublicKey) -> Option<Account> {
+        self.validators.get(validator)?;
+        let account = self.accounts.get(validator)?;
+        (account.reporter.as_ref() == Some(key)).then_some(*account)
     }
 
     /// The only version that may execute the next block.
@@ -156,36 +234,74 @@ impl State {
     /// GOV-09: the upgrade that is executed next if nothing changes: of the approved ones the earliest H, then the
     /// earliest submitted, then the smaller id.
     pub fn plan(&self) -> Option<&Proposal> {
-        let is_candidate = |proposal: &&Proposal| matches!(proposal.phase, Phase::Approved | Phase::LockedIn);
-        let candidates = self.live.values().filter(is_candidate);
-        let upgrades =
-            candidates.filter_map(|proposal| proposal.upgrade().map(|upgrade| (upgrade.height, proposal)));
-        upgrades
-            .min_by(|(height, proposal), (other_height, other)| {
-                height
-                    .cmp(other_height)
-                    .then_with(|| proposal.by_submission(other))
-            })
-            .map(|(_, proposal)| proposal)
+        let candidates = self.live.values().map(|live| &live.proposal).filter(|proposal| {
+            matches!(proposal.phase, Phase::Approved | Phase::LockedIn) && proposal.upgrade().is_some()
+        });
+        candidates.min_by(|proposal, other| {
+            let height = |proposal: &Proposal| proposal.subject.height();
+            height(proposal)
+                .cmp(&height(other))
+                .then_with(|| proposal.by_submission(other))
+        })
     }
 
     /// The proposals that have not ended, in order of submission.
     pub fn live_proposals(&self) -> impl ExactSizeIterator<Item = &Proposal> {
-        let mut proposals: Vec<_> = self.live.values().collect();
+        let mut proposals: Vec<_> = self.live.values().map(|live| &live.proposal).collect();
         proposals.sort_by(|proposal, other| proposal.by_submission(other));
         proposals.into_iter()
     }
 
     /// The last [`MAX_ENDED_PROPOSALS`] that have ended, the oldest end first.
-    pub fn ended_proposals(&self) -> impl ExactSizeIterator<Item = &Proposal> {
-        self.ended.iter()
+    pub fn ended_proposals(&self) -> impl DoubleEndedIterator<Item = &Proposal> + ExactSizeIterator {
+        self.history.iter()
     }
 
     /// The proposal with this id, live or recently ended.
     pub fn proposal(&self, id: &ProposalId) -> Option<&Proposal> {
-        self.live
-            .get(id)
-            .or_else(|| self.ended.iter().rev().find(|proposal| proposal.id == *id))
+        match self.live.get(id) {
+            Some(live) => Some(&live.proposal),
+            None => self.history.get(id),
+        }
+    }
+
+    /// The ballots of a live proposal, ordered by validator, from the first one above `after`.
+    pub fn ballots(
+        &self,
+        proposal: &ProposalId,
+        after: Option<&ValidatorId>,
+    ) -> Option<impl Iterator<Item = (&ValidatorId, &Ballot)>> {
+        let ballots = &self.live.get(proposal)?.ballots;
+        Some(after.map_or_else(|| ballots.iter(), |after| ballots.iter_after(after)))
+    }
+
+    /// One validator's ballot on a live proposal.
+    pub fn ballot(&self, proposal: &ProposalId, validator: &ValidatorId) -> Option<&Ballot> {
+        self.live.get(proposal)?.ballots.get(validator)
+    }
+
+    /// GOV-16: the readiness reports on a live proposal, ordered by validator, from the first one above `after`.
+    pub fn reports(
+        &self,
+        proposal: &ProposalId,
+        after: Option<&ValidatorId>,
+    ) -> Option<impl Iterator<Item = (&ValidatorId, &ReadinessReport)>> {
+        let reports = &self.live.get(proposal)?.reports;
+        Some(after.map_or_else(|| reports.iter(), |after| reports.iter_after(after)))
+    }
+
+    /// GOV-17: the certificate of a live proposal that is approved or locked in. While it is only approved, votes may
+    /// still move it: the certificate then says what would be latched now.
+    pub fn certificate(&self, proposal: &ProposalId) -> Option<Certificate> {
+        let live = self.live.get(proposal)?;
+        let accepted = matches!(live.proposal.phase, Phase::Approved | Phase::LockedIn);
+        accepted.then(|| Certificate::of(&self.chain_id, live, live.proposal.votes_close_height))
+    }
+
+    /// GOV-17: the certificates of all that the last ended block locked in, and of the cancels that it carried out. To
+    /// be stored by whoever wants to prove them later.
+    pub fn new_certificates(&self) -> &[Certificate] {
+        &self.new_certificates
     }
 
     /// The proposal that a person means: an id, at least eight of its first digits, or a name like `v1.2.0@12345`.
@@ -214,9 +330,29 @@ impl State {
         }
     }
 
-    /// The hash of the whole state: equal on every node after every block.
-    pub fn state_root(&self) -> Digest {
-        encoding::tagged_digest(encoding::STATE_TAG, self)
+    /// The hash of the whole state after the last block that has ended: equal on every node.
+    pub const fn state_root(&self) -> Digest {
+        self.root
+    }
+
+    /// Hashes what has changed.
+    pub(crate) fn seal(&mut self) {
+        for live in self.live.values_mut() {
+            if !live.is_sealed() {
+                Arc::make_mut(live).seal();
+            }
+        }
+        let live: Vec<_> = self.live.values().map(|live| live.proposal.record()).collect();
+        let rest = (
+            (&self.chain_id, self.height, &self.version, self.parameters),
+            (
+                self.executed_changes,
+                self.validators.digest(),
+                self.accounts.seal(),
+            ),
+            (live, self.history.count(), self.history.head()),
+        );
+        self.root = encoding::tagged_digest(encoding::STATE_TAG, &rest);
     }
 
     /// The locked-in upgrade whose H has been executed.
@@ -228,5 +364,18 @@ impl State {
         plan.upgrade()
             .filter(|upgrade| upgrade.height == self.height)
             .map(|upgrade| (plan, upgrade))
+    }
+}
+
+impl Live {
+    fn is_sealed(&self) -> bool {
+        self.ballots.sealed() == Some(self.proposal.ballots_root)
+            && self.reports.sealed() == Some(self.proposal.reports_root)
+    }
+
+    /// Writes the roots over ballots and reports into the proposal.
+    pub(crate) fn seal(&mut self) {
+        self.proposal.ballots_root = self.ballots.seal();
+        self.proposal.reports_root = self.reports.seal();
     }
 }

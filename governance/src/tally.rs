@@ -1,14 +1,12 @@
 //! GOV-07, GOV-08: the only quorum arithmetic, in integers of 128 bits: products of 64-bit numbers cannot overflow.
 
-use alloc::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use crate::bytes::ValidatorId;
 use crate::genesis::Parameters;
 use crate::numbers::Power;
 use crate::validators::ValidatorSet;
-use crate::vote::{Ballot, Choice};
+use crate::vote::Choice;
 
 /// The powers behind a proposal, and the fraction of the total that approval must exceed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,31 +35,49 @@ pub enum Outcome {
 }
 
 impl Tally {
-    /// The powers in force behind `ballots`. A ballot of somebody who is no validator weighs nothing.
-    pub fn count(
-        ballots: &BTreeMap<ValidatorId, Ballot>,
-        validators: &ValidatorSet,
-        parameters: &Parameters,
-    ) -> Self {
-        let mut approving = Power::ZERO;
-        let mut rejecting = Power::ZERO;
-        for (id, ballot) in ballots {
-            let Some(validator) = validators.get(id) else {
-                continue;
-            };
-            let side = match ballot.choice {
-                Choice::Approve => &mut approving,
-                Choice::Reject => &mut rejecting,
-            };
-            // Cannot saturate: a validator counts once, and a set's total fits the type.
-            side.0 = side.0.saturating_add(validator.power.0);
-        }
+    /// Nobody has voted.
+    pub fn empty(validators: &ValidatorSet, parameters: &Parameters) -> Self {
         Self {
-            approving,
-            rejecting,
+            approving: Power::ZERO,
+            rejecting: Power::ZERO,
             total: validators.total_power(),
             threshold_numerator: parameters.threshold_numerator,
             threshold_denominator: parameters.threshold_denominator,
+        }
+    }
+
+    /// The powers in force behind `choices`. The choice of somebody who is no validator weighs nothing.
+    pub fn count<'a>(
+        choices: impl IntoIterator<Item = (&'a ValidatorId, Choice)>,
+        validators: &ValidatorSet,
+        parameters: &Parameters,
+    ) -> Self {
+        let mut tally = Self::empty(validators, parameters);
+        for (id, choice) in choices {
+            if let Some(validator) = validators.get(id) {
+                tally.replace(validator.power, None, Some(choice));
+            }
+        }
+        tally
+    }
+
+    /// A validator of this power changes its choice. Cannot saturate: a validator counts once, and a set's total fits
+    /// the type.
+    pub(crate) fn replace(&mut self, power: Power, before: Option<Choice>, after: Option<Choice>) {
+        if let Some(choice) = before {
+            let side = self.side(choice);
+            side.0 = side.0.saturating_sub(power.0);
+        }
+        if let Some(choice) = after {
+            let side = self.side(choice);
+            side.0 = side.0.saturating_add(power.0);
+        }
+    }
+
+    const fn side(&mut self, choice: Choice) -> &mut Power {
+        match choice {
+            Choice::Approve => &mut self.approving,
+            Choice::Reject => &mut self.rejecting,
         }
     }
 

@@ -8,12 +8,16 @@ use alloc::vec::Vec;
 use ed25519_dalek::{Signer as _, SigningKey};
 use serde::{Deserialize, Serialize};
 
-use crate::bytes::{ProposalId, PublicKey, Signature, TransactionId};
+use crate::bytes::{Digest, ProposalId, PublicKey, Signature, TransactionId, ValidatorId};
+use crate::change::{ParametersChange, ValidatorsChange};
 use crate::encoding::{self, EncodingError};
 use crate::error::Rejection;
 use crate::numbers::Height;
+use crate::readiness::Readiness;
+use crate::signature::{self, Claim, VerificationKey};
 use crate::text::ChainId;
 use crate::upgrade::Upgrade;
+use crate::validators::ValidatorSet;
 use crate::vote::Choice;
 
 /// GOV-14. The largest legal upgrade (16 artifacts with addresses of 512 bytes, 2 KiB of description) takes about
@@ -42,6 +46,24 @@ pub enum Action {
     Withdraw {
         /// The proposal.
         proposal: ProposalId,
+    },
+    /// Propose a change of the validator set, and approve it (GOV-12, GOV-05).
+    ProposeValidators(ValidatorsChange),
+    /// Propose a change of the parameters, and approve it (GOV-12, GOV-05).
+    ProposeParameters(ParametersChange),
+    /// Let the validator's host report readiness under this key, or no longer (GOV-16).
+    AuthorizeReporter {
+        /// The reporter key; absent: nobody reports any more.
+        key: Option<PublicKey>,
+    },
+    /// Report how far the validator's host is. Signed by the reporter key, with its own sequence numbers (GOV-16).
+    ReportReadiness {
+        /// The validator whose host it is.
+        validator: ValidatorId,
+        /// The upgrade.
+        proposal: ProposalId,
+        /// How far it is.
+        readiness: Readiness,
     },
 }
 
@@ -101,39 +123,101 @@ impl SignedTransaction {
 
     /// The hash by which the transaction is known.
     pub fn id(&self) -> TransactionId {
-        TransactionId(encoding::tagged_digest(encoding::SIGNED_TRANSACTION_TAG, self).0)
+        id_of(&self.to_canonical())
     }
 
     /// GOV-13: chain id, size and signature.
     pub fn verify(&self, chain_id: &ChainId) -> Result<VerifiedTransaction, Rejection> {
+        let bytes = self.checked_bytes(chain_id)?;
+        let key = VerificationKey::new(&self.public_key).ok_or_else(|| self.bad_signature())?;
+        if !key.verify(
+            &encoding::tagged(encoding::TRANSACTION_TAG, &self.transaction),
+            &self.signature,
+        ) {
+            return Err(self.bad_signature());
+        }
+        Ok(VerifiedTransaction {
+            id: id_of(&bytes),
+            signed: self.clone(),
+        })
+    }
+
+    /// The canonical bytes, when chain and size are right.
+    fn checked_bytes(&self, chain_id: &ChainId) -> Result<Vec<u8>, Rejection> {
         if self.transaction.chain_id != *chain_id {
             return Err(Rejection::ForeignChain {
                 expected: chain_id.clone(),
                 found: self.transaction.chain_id.clone(),
             });
         }
-        let size = self.to_canonical().len();
-        if size > MAX_TRANSACTION_BYTES {
-            return Err(Rejection::TransactionTooLarge { found: size });
+        let bytes = self.to_canonical();
+        if bytes.len() > MAX_TRANSACTION_BYTES {
+            return Err(Rejection::TransactionTooLarge { found: bytes.len() });
         }
-        let bad_signature = Rejection::BadSignature {
+        Ok(bytes)
+    }
+
+    const fn bad_signature(&self) -> Rejection {
+        Rejection::BadSignature {
             public_key: self.public_key,
-        };
-        let Some(key) = self.public_key.to_verifying_key() else {
-            return Err(bad_signature);
-        };
-        let signature = ed25519_dalek::Signature::from_bytes(&self.signature.0);
-        match key.verify_strict(&self.transaction.sign_bytes(), &signature) {
-            Ok(()) => Ok(VerifiedTransaction {
-                signed: self.clone(),
-                id: self.id(),
-            }),
-            Err(_) => Err(bad_signature),
         }
     }
 }
 
-/// A transaction whose signature is valid for its chain. Only [`SignedTransaction::verify`] makes one.
+/// [`SignedTransaction::verify`] of each, in order, with the same answers in a quarter of the time.
+///
+/// Keys of `validators` are at hand as points; others are decoded first. Signatures are judged all at once; only when
+/// one of them is false are they judged one by one.
+pub fn verify_all(
+    transactions: Vec<SignedTransaction>,
+    chain_id: &ChainId,
+    validators: &ValidatorSet,
+) -> Vec<Result<VerifiedTransaction, Rejection>> {
+    let judge = |signed: SignedTransaction| -> Result<(VerifiedTransaction, Claim), Rejection> {
+        let bytes = signed.checked_bytes(chain_id)?;
+        let key = validators
+            .verification_key(&signed.public_key)
+            .or_else(|| VerificationKey::new(&signed.public_key))
+            .ok_or_else(|| signed.bad_signature())?;
+        // The transaction comes first in the signed one's bytes: no need to encode it again.
+        let unsigned = bytes
+            .len()
+            .saturating_sub(PublicKey::LENGTH.saturating_add(Signature::LENGTH));
+        let mut message = encoding::TRANSACTION_TAG.to_vec();
+        message.extend_from_slice(bytes.get(..unsigned).unwrap_or_default());
+        let claim = key
+            .claim(&message, &signed.signature)
+            .ok_or_else(|| signed.bad_signature())?;
+        let id = id_of(&bytes);
+        Ok((VerifiedTransaction { signed, id }, claim))
+    };
+    let mut claims = Vec::with_capacity(transactions.len());
+    let mut judged = Vec::with_capacity(transactions.len());
+    for signed in transactions {
+        judged.push(judge(signed).map(|(verified, claim)| {
+            claims.push(claim);
+            verified
+        }));
+    }
+    if signature::all_hold(&claims) {
+        return judged;
+    }
+    let mut claims = claims.iter();
+    let again = judged.into_iter().map(|judged| {
+        let verified = judged?;
+        match claims.next() {
+            Some(claim) if claim.holds() => Ok(verified),
+            Some(_) | None => Err(verified.signed.bad_signature()),
+        }
+    });
+    again.collect()
+}
+
+fn id_of(canonical: &[u8]) -> TransactionId {
+    TransactionId(Digest::of_parts(&[encoding::SIGNED_TRANSACTION_TAG, canonical]).0)
+}
+
+/// A transaction whose signature is valid for its chain. Only [`SignedTransaction::verify`] and [`verify_all`] make one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedTransaction {
     signed: SignedTransaction,

@@ -90,16 +90,7 @@ impl Upgrade {
             }
         }
         self.artifacts.iter().try_for_each(Artifact::validate)?;
-        if self.description.len() > MAX_DESCRIPTION_BYTES {
-            return Err(Rejection::DescriptionTooLong {
-                found: self.description.len(),
-            });
-        }
-        let tricky = |character: &char| character.is_control() && !matches!(character, '\n' | '\t');
-        match self.description.chars().find(tricky) {
-            Some(found) => Err(Rejection::DescriptionControl { found }),
-            None => Ok(()),
-        }
+        validate_description(&self.description)
     }
 
     /// The artifact for `platform`.
@@ -129,5 +120,19 @@ impl Artifact {
             });
         }
         Ok(())
+    }
+}
+
+/// GOV-14: a description is short, and shown on the terminals of those who vote.
+pub(crate) fn validate_description(description: &str) -> Result<(), Rejection> {
+    if description.len() > MAX_DESCRIPTION_BYTES {
+        return Err(Rejection::DescriptionTooLong {
+            found: description.len(),
+        });
+    }
+    let tricky = |character: &char| character.is_control() && !matches!(character, '\n' | '\t');
+    match description.chars().find(tricky) {
+        Some(found) => Err(Rejection::DescriptionControl { found }),
+        None => Ok(()),
     }
 }

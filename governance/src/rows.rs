@@ -1,0 +1,401 @@
+//! The state as rows: what a store keeps, a snapshot carries, and a block changes.
+//!
+//! Keys and values are canonical bytes; sorted keys are sorted rows. Between two states only what differs is looked at.
+
+use alloc::collections::BTreeMap;
+use alloc::string::{String, ToString as _};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::bytes::{Digest, ProposalId, ValidatorId};
+use crate::check;
+use crate::encoding::{self, EncodingError};
+use crate::genesis::Parameters;
+use crate::history::History;
+use crate::map::ValidatorMap;
+use crate::numbers::Height;
+use crate::proposal::Proposal;
+use crate::readiness::{Account, ReadinessReport};
+use crate::state::{Live, State};
+use crate::text::ChainId;
+use crate::tx::MAX_TRANSACTION_BYTES;
+use crate::validators::{Validator, ValidatorSet, ValidatorSetError};
+use crate::version::ReleaseVersion;
+use crate::vote::Ballot;
+
+/// GOV-14. A proposal holds at most what its transaction held, and some hundred bytes of its own.
+pub const MAX_ROW_BYTES: usize = 2 * MAX_TRANSACTION_BYTES;
+
+/// What a row is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum RowKey {
+    /// All that there is once.
+    Header,
+    /// A validator of the active set.
+    Validator(ValidatorId),
+    /// What is remembered of a validator.
+    Account(ValidatorId),
+    /// A proposal that has not ended.
+    Live(ProposalId),
+    /// A ballot on it. Stays in the archive when the proposal ends.
+    Ballot(ProposalId, ValidatorId),
+    /// GOV-16: a readiness report on it. Stays in the archive when the proposal ends.
+    Report(ProposalId, ValidatorId),
+    /// A proposal that has ended, numbered in the order of their ends.
+    Ended(u64),
+}
+
+impl RowKey {
+    /// Canonical bytes; they sort as the keys do.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        encoding::to_canonical(self)
+    }
+
+    /// The key of which `bytes` are the canonical encoding.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, EncodingError> {
+        const LONGEST: usize = 4 + ProposalId::LENGTH + ValidatorId::LENGTH;
+        encoding::from_canonical(bytes, LONGEST)
+    }
+}
+
+/// A row: its value is the canonical bytes of what the key names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// What it is about.
+    pub key: RowKey,
+    /// Canonical bytes.
+    pub value: Vec<u8>,
+}
+
+/// What becomes of a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowChange {
+    /// What it is about.
+    pub key: RowKey,
+    /// Canonical bytes; `None` when the row is gone.
+    pub value: Option<Vec<u8>>,
+}
+
+/// Why rows are no state.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RestoreError {
+    /// No header.
+    #[error("the rows have no header: expected one row of the whole state")]
+    NoHeader,
+    /// A row twice.
+    #[error("row {key:?} stands twice")]
+    Twice {
+        /// The row.
+        key: RowKey,
+    },
+    /// A value that is none.
+    #[error("row {key:?} cannot be read: {source}")]
+    Value {
+        /// The row.
+        key: RowKey,
+        /// The decoder's words.
+        source: EncodingError,
+    },
+    /// The validators are no set.
+    #[error("the validators are no legal set: {0}")]
+    Validators(#[from] ValidatorSetError),
+    /// A value under another key than its own.
+    #[error("row {key:?} holds something that belongs under another key")]
+    Misfiled {
+        /// The row.
+        key: RowKey,
+    },
+    /// A ballot or report on nothing.
+    #[error("row {key:?} belongs to no live proposal")]
+    NoProposal {
+        /// The row.
+        key: RowKey,
+    },
+    /// Ballots or reports were lost, added or changed.
+    #[error("the ballots or reports of live proposal {proposal} are not those that its roots cover")]
+    Roots {
+        /// The proposal.
+        proposal: ProposalId,
+    },
+    /// The history has a gap.
+    #[error("ended proposal number {expected} is missing, the next one found is {found}")]
+    Gap {
+        /// The number that should follow.
+        expected: u64,
+        /// The number that does.
+        found: u64,
+    },
+    /// The state is none that the rules can produce.
+    #[error("the state violates {violations} rules, first: {first}")]
+    Violations {
+        /// How many.
+        violations: usize,
+        /// The first.
+        first: String,
+    },
+}
+
+/// All that there is once.
+#[derive(Serialize, Deserialize)]
+struct Header {
+    chain_id: ChainId,
+    height: Height,
+    version: ReleaseVersion,
+    parameters: Parameters,
+    executed_changes: u64,
+    forgotten_proposals: u64,
+    forgotten_digest: Digest,
+}
+
+impl State {
+    /// All rows, ordered by key. Between blocks: what an open block has done is part of no row yet.
+    pub fn rows(&self) -> Vec<Row> {
+        let mut rows = alloc::vec![Row {
+            key: RowKey::Header,
+            value: self.header(),
+        }];
+        let mut push = |key, value| rows.push(Row { key, value });
+        for validator in self.validators.iter() {
+            push(RowKey::Validator(validator.id), encoding::to_canonical(validator));
+        }
+        for (id, account) in self.accounts.iter() {
+            push(RowKey::Account(*id), encoding::to_canonical(account));
+        }
+        for (id, live) in &self.live {
+            push(RowKey::Live(*id), encoding::to_canonical(&live.proposal));
+        }
+        for (id, live) in &self.live {
+            for (validator, ballot) in live.ballots.iter() {
+                push(RowKey::Ballot(*id, *validator), encoding::to_canonical(ballot));
+            }
+        }
+        for (id, live) in &self.live {
+            for (validator, report) in live.reports.iter() {
+                push(RowKey::Report(*id, *validator), encoding::to_canonical(report));
+            }
+        }
+        for (number, proposal) in self.history.numbered_from(0) {
+            push(RowKey::Ended(number), encoding::to_canonical(proposal));
+        }
+        rows
+    }
+
+    /// What differs from `before`, an earlier state of the same chain, both between blocks.
+    ///
+    /// The ballots and reports of a proposal that has ended in between are no change: they are the archive, to be kept
+    /// until the proposal's own `Ended` row goes.
+    pub fn changes_since(&self, before: &Self) -> Vec<RowChange> {
+        let mut changes = Changes(Vec::new());
+        if self.header() != before.header() {
+            changes.put(RowKey::Header, &self.header_value());
+        }
+        if self.validators != before.validators {
+            for validator in before.validators.iter() {
+                if self.validators.get(&validator.id).is_none() {
+                    changes.remove(RowKey::Validator(validator.id));
+                }
+            }
+            for validator in self.validators.iter() {
+                if before.validators.get(&validator.id) != Some(validator) {
+                    changes.put(RowKey::Validator(validator.id), validator);
+                }
+            }
+        }
+        changes.map(RowKey::Account, &before.accounts, &self.accounts);
+        for id in before.live.keys().filter(|id| !self.live.contains_key(*id)) {
+            changes.remove(RowKey::Live(*id));
+        }
+        let nothing = (ValidatorMap::default(), ValidatorMap::default());
+        for (id, live) in &self.live {
+            let earlier = before.live.get(id);
+            if earlier.is_some_and(|earlier| Arc::ptr_eq(earlier, live)) {
+                continue;
+            }
+            if earlier.is_none_or(|earlier| earlier.proposal != live.proposal) {
+                changes.put(RowKey::Live(*id), &live.proposal);
+            }
+            let (ballots, reports) = earlier.map_or((&nothing.0, &nothing.1), |earlier| {
+                (&earlier.ballots, &earlier.reports)
+            });
+            changes.map(|validator| RowKey::Ballot(*id, validator), ballots, &live.ballots);
+            changes.map(|validator| RowKey::Report(*id, validator), reports, &live.reports);
+        }
+        for number in before.history.forgotten()..self.history.forgotten() {
+            changes.remove(RowKey::Ended(number));
+        }
+        for (number, proposal) in self.history.numbered_from(before.history.count()) {
+            changes.put(RowKey::Ended(number), proposal);
+        }
+        changes.0
+    }
+
+    /// The state of which `rows` are all rows, in any order. Whether it is the right one says its root.
+    pub fn from_rows(rows: impl IntoIterator<Item = Row>) -> Result<Self, RestoreError> {
+        let mut parts = Parts::default();
+        for row in rows {
+            parts.take(row)?;
+        }
+        parts.assemble()
+    }
+
+    fn header_value(&self) -> Header {
+        Header {
+            chain_id: self.chain_id.clone(),
+            height: self.height,
+            version: self.version.clone(),
+            parameters: self.parameters,
+            executed_changes: self.executed_changes,
+            forgotten_proposals: self.history.forgotten(),
+            forgotten_digest: self.history.base(),
+        }
+    }
+
+    fn header(&self) -> Vec<u8> {
+        encoding::to_canonical(&self.header_value())
+    }
+}
+
+struct Changes(Vec<RowChange>);
+
+impl Changes {
+    fn put(&mut self, key: RowKey, value: &impl Serialize) {
+        let value = Some(encoding::to_canonical(value));
+        self.0.push(RowChange { key, value });
+    }
+
+    fn remove(&mut self, key: RowKey) {
+        self.0.push(RowChange { key, value: None });
+    }
+
+    fn map<V: PartialEq + Serialize>(
+        &mut self,
+        key: impl Fn(ValidatorId) -> RowKey,
+        before: &ValidatorMap<V>,
+        after: &ValidatorMap<V>,
+    ) {
+        for (id, value) in after.difference(before) {
+            match value {
+                Some(value) => self.put(key(id), value),
+                None => self.remove(key(id)),
+            }
+        }
+    }
+}
+
+/// Rows on their way to a state.
+#[derive(Default)]
+struct Parts {
+    header: Option<Header>,
+    validators: BTreeMap<ValidatorId, Validator>,
+    accounts: ValidatorMap<Account>,
+    live: BTreeMap<ProposalId, Proposal>,
+    ballots: BTreeMap<ProposalId, ValidatorMap<Ballot>>,
+    reports: BTreeMap<ProposalId, ValidatorMap<ReadinessReport>>,
+    ended: BTreeMap<u64, Proposal>,
+}
+
+impl Parts {
+    fn take(&mut self, row: Row) -> Result<(), RestoreError> {
+        let Row { key, value } = row;
+        let fresh = match key {
+            RowKey::Header => self.header.replace(read(key, &value)?).is_none(),
+            RowKey::Validator(id) => {
+                let validator: Validator = read(key, &value)?;
+                if validator.id != id {
+                    return Err(RestoreError::Misfiled { key });
+                }
+                self.validators.insert(id, validator).is_none()
+            }
+            RowKey::Account(id) => self.accounts.insert(id, read(key, &value)?).is_none(),
+            RowKey::Live(id) => {
+                let proposal: Proposal = read(key, &value)?;
+                if proposal.id != id {
+                    return Err(RestoreError::Misfiled { key });
+                }
+                self.live.insert(id, proposal).is_none()
+            }
+            RowKey::Ballot(proposal, id) => {
+                let ballots = self.ballots.entry(proposal).or_default();
+                ballots.insert(id, read(key, &value)?).is_none()
+            }
+            RowKey::Report(proposal, id) => {
+                let reports = self.reports.entry(proposal).or_default();
+                reports.insert(id, read(key, &value)?).is_none()
+            }
+            RowKey::Ended(number) => self.ended.insert(number, read(key, &value)?).is_none(),
+        };
+        if fresh {
+            Ok(())
+        } else {
+            Err(RestoreError::Twice { key })
+        }
+    }
+
+    fn assemble(mut self) -> Result<State, RestoreError> {
+        let header = self.header.take().ok_or(RestoreError::NoHeader)?;
+        let validators = ValidatorSet::new(self.validators.into_values().collect())?;
+        let mut live = BTreeMap::new();
+        for (id, proposal) in self.live {
+            let mut entry = Live {
+                ballots: self.ballots.remove(&id).unwrap_or_default(),
+                reports: self.reports.remove(&id).unwrap_or_default(),
+                proposal,
+            };
+            let roots = (entry.proposal.ballots_root, entry.proposal.reports_root);
+            entry.seal();
+            if roots != (entry.proposal.ballots_root, entry.proposal.reports_root) {
+                return Err(RestoreError::Roots { proposal: id });
+            }
+            live.insert(id, Arc::new(entry));
+        }
+        let stray_ballot = self.ballots.iter().find_map(|(proposal, ballots)| {
+            let (validator, _) = ballots.iter().next()?;
+            Some(RowKey::Ballot(*proposal, *validator))
+        });
+        let stray_report = self.reports.iter().find_map(|(proposal, reports)| {
+            let (validator, _) = reports.iter().next()?;
+            Some(RowKey::Report(*proposal, *validator))
+        });
+        if let Some(key) = stray_ballot.or(stray_report) {
+            return Err(RestoreError::NoProposal { key });
+        }
+        let mut history = History::after(header.forgotten_proposals, header.forgotten_digest);
+        for (found, proposal) in self.ended {
+            let expected = history.count();
+            if found != expected || history.forgotten() != header.forgotten_proposals {
+                return Err(RestoreError::Gap { expected, found });
+            }
+            history.push(proposal);
+        }
+        let mut state = State {
+            chain_id: header.chain_id,
+            height: header.height,
+            block_is_open: false,
+            version: header.version,
+            parameters: header.parameters,
+            validators,
+            executed_changes: header.executed_changes,
+            accounts: self.accounts,
+            live,
+            history: Arc::new(history),
+            root: Digest([0; 32]),
+            new_certificates: Arc::default(),
+        };
+        state.seal();
+        let violations = check::violations(&state);
+        match violations.first() {
+            None => Ok(state),
+            Some(first) => Err(RestoreError::Violations {
+                violations: violations.len(),
+                first: first.to_string(),
+            }),
+        }
+    }
+}
+
+fn read<T: Serialize + DeserializeOwned>(key: RowKey, value: &[u8]) -> Result<T, RestoreError> {
+    encoding::from_canonical(value, MAX_ROW_BYTES).map_err(|source| RestoreError::Value { key, source })
+}
