@@ -231,8 +231,8 @@ impl State {
         let subject = Subject::Validators(change.clone());
         let id = self.unused_id(&subject)?;
         let votes_close_height = self.judge_height(block, change.height)?;
-        self.validators.changed(&change.changes)?;
         self.judge_room(proposer)?;
+        self.validators.check_changes(&change.changes)?;
         Ok(Change::Submit {
             subject,
             id,
@@ -251,8 +251,8 @@ impl State {
         let subject = Subject::Parameters(change.clone());
         let id = self.unused_id(&subject)?;
         let votes_close_height = self.judge_height(block, change.height)?;
-        self.parameters.changed(&change.parameters)?;
         self.judge_room(proposer)?;
+        self.parameters.changed(&change.parameters)?;
         Ok(Change::Submit {
             subject,
             id,
@@ -384,8 +384,8 @@ impl State {
                     phase: Phase::Voting,
                     ended_height: None,
                     tally: Tally::empty(&self.validators, &self.parameters),
-                    ballots_root: Digest([0; 32]),
-                    reports_root: Digest([0; 32]),
+                    ballots_root: Digest::default(),
+                    reports_root: Digest::default(),
                 };
                 let live = Live {
                     proposal,

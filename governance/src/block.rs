@@ -114,6 +114,7 @@ impl State {
         self.height = height;
         self.block_is_open = true;
         self.new_certificates = Arc::default();
+        self.just_ended = Arc::default();
         let mut events = Vec::new();
         if let Some(halt) = halt {
             let from = core::mem::replace(&mut self.version, halt.version.clone());
@@ -341,9 +342,10 @@ impl State {
         }
         live.proposal.ended_height = Some(self.height);
         live.seal();
-        let ended = live.proposal.clone();
-        self.live.remove(&id);
-        Arc::make_mut(&mut self.history).push(ended);
+        Arc::make_mut(&mut self.history).push(live.proposal.clone());
+        if let Some(live) = self.live.remove(&id) {
+            Arc::make_mut(&mut self.just_ended).push(live);
+        }
     }
 
     /// The ids of the live proposals that `wanted` picks, in order of submission.

@@ -133,6 +133,13 @@ fixed_bytes!(
     Signature, 64, "signature", "128 hexadecimal digits (ed25519, 64 bytes)"
 );
 
+impl Default for Digest {
+    /// Zeros: the root of nothing.
+    fn default() -> Self {
+        Self([0; 32])
+    }
+}
+
 impl Digest {
     /// SHA-256 of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {

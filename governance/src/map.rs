@@ -136,7 +136,9 @@ impl<V: Clone> ValidatorMap<V> {
 impl<V: Clone + Serialize> ValidatorMap<V> {
     /// The hash, if nothing has changed since it was computed.
     pub(crate) fn sealed(&self) -> Option<Digest> {
-        self.root.as_ref().map_or(Some(Digest([0; 32])), |node| node.hash)
+        self.root
+            .as_ref()
+            .map_or(Some(Digest::default()), |node| node.hash)
     }
 
     /// The hash over everything in it; only what has changed since the last time is hashed.
@@ -256,7 +258,7 @@ fn remove<V: Clone>(link: &mut Link<V>, depth: usize, id: &ValidatorId) -> Optio
 
 fn seal<V: Clone + Serialize>(link: &mut Link<V>) -> Digest {
     let Some(node) = link else {
-        return Digest([0; 32]);
+        return Digest::default();
     };
     if let Some(hash) = node.hash {
         return hash;
@@ -355,7 +357,7 @@ mod tests {
 
     fn naive_root(entries: &[(ValidatorId, u64)], depth: usize) -> Digest {
         match entries {
-            [] => Digest([0; 32]),
+            [] => Digest::default(),
             [(id, value)] => {
                 let mut bytes = alloc::vec![0];
                 bytes.extend_from_slice(&id.0);

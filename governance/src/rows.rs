@@ -183,10 +183,10 @@ impl State {
         rows
     }
 
-    /// What differs from `before`, an earlier state of the same chain, both between blocks.
+    /// What the last block has changed; `before` is the state before it.
     ///
-    /// The ballots and reports of a proposal that has ended in between are no change: they are the archive, to be kept
-    /// until the proposal's own `Ended` row goes.
+    /// The ballots and reports of a proposal that has ended stay: they are the archive, to be kept until the proposal's own
+    /// `Ended` row goes. Its last ones, from the block in which it ended, are among the changes.
     pub fn changes_since(&self, before: &Self) -> Vec<RowChange> {
         let mut changes = Changes(Vec::new());
         if self.header() != before.header() {
@@ -208,20 +208,21 @@ impl State {
         for id in before.live.keys().filter(|id| !self.live.contains_key(*id)) {
             changes.remove(RowKey::Live(*id));
         }
-        let nothing = (ValidatorMap::default(), ValidatorMap::default());
         for (id, live) in &self.live {
             let earlier = before.live.get(id);
-            if earlier.is_some_and(|earlier| Arc::ptr_eq(earlier, live)) {
-                continue;
-            }
             if earlier.is_none_or(|earlier| earlier.proposal != live.proposal) {
                 changes.put(RowKey::Live(*id), &live.proposal);
             }
+        }
+        let nothing = (ValidatorMap::default(), ValidatorMap::default());
+        for live in self.live.values().chain(self.just_ended.iter()) {
+            let id = live.proposal.id;
+            let earlier = before.live.get(&id);
             let (ballots, reports) = earlier.map_or((&nothing.0, &nothing.1), |earlier| {
                 (&earlier.ballots, &earlier.reports)
             });
-            changes.map(|validator| RowKey::Ballot(*id, validator), ballots, &live.ballots);
-            changes.map(|validator| RowKey::Report(*id, validator), reports, &live.reports);
+            changes.map(|validator| RowKey::Ballot(id, validator), ballots, &live.ballots);
+            changes.map(|validator| RowKey::Report(id, validator), reports, &live.reports);
         }
         for number in before.history.forgotten()..self.history.forgotten() {
             changes.remove(RowKey::Ended(number));
@@ -381,8 +382,9 @@ impl Parts {
             accounts: self.accounts,
             live,
             history: Arc::new(history),
-            root: Digest([0; 32]),
+            root: Digest::default(),
             new_certificates: Arc::default(),
+            just_ended: Arc::default(),
         };
         state.seal();
         let violations = check::violations(&state);

@@ -62,6 +62,8 @@ pub struct State {
     pub(crate) root: Digest,
     /// What the last block that has ended completed.
     pub(crate) new_certificates: Arc<Vec<Certificate>>,
+    /// What ended in the last block, for the archive of ballots.
+    pub(crate) just_ended: Arc<Vec<Arc<Live>>>,
 }
 
 /// A proposal that has not ended, with its ballots and reports.
@@ -73,7 +75,7 @@ pub(crate) struct Live {
 }
 
 impl PartialEq for State {
-    /// The certificates of the last block are no part of the state.
+    /// What only the last block did is no part of the state.
     fn eq(&self, other: &Self) -> bool {
         self.block_is_open == other.block_is_open
             && self.root == other.root
@@ -142,8 +144,9 @@ impl State {
             accounts: ValidatorMap::default(),
             live: BTreeMap::new(),
             history: Arc::default(),
-            root: Digest([0; 32]),
+            root: Digest::default(),
             new_certificates: Arc::default(),
+            just_ended: Arc::default(),
         };
         state.seal();
         Ok(state)

@@ -105,10 +105,12 @@ pub enum ValidatorSetError {
 #[serde(try_from = "Vec<Validator>", into = "Vec<Validator>")]
 pub struct ValidatorSet(Arc<Inner>);
 
+#[derive(Clone, Default)]
 struct Inner {
     by_id: BTreeMap<ValidatorId, Validator>,
-    by_governance_key: BTreeMap<PublicKey, (ValidatorId, VerificationKey)>,
-    consensus_keys: BTreeSet<PublicKey>,
+    names: BTreeMap<String, ValidatorId>,
+    /// Governance keys ready to verify with, and consensus keys without.
+    keys: BTreeMap<PublicKey, (ValidatorId, Option<VerificationKey>)>,
     total_power: Power,
     digest: Digest,
 }
@@ -116,70 +118,13 @@ struct Inner {
 impl ValidatorSet {
     /// The set of `validators`, in any order.
     pub fn new(validators: Vec<Validator>) -> Result<Self, ValidatorSetError> {
-        if validators.is_empty() {
-            return Err(ValidatorSetError::Empty);
-        }
-        if validators.len() > MAX_VALIDATORS {
-            return Err(ValidatorSetError::TooMany {
-                found: validators.len(),
-            });
-        }
-        let mut names = BTreeSet::new();
-        let mut by_governance_key = BTreeMap::new();
-        let mut consensus_keys = BTreeSet::new();
-        let mut total = 0_u64;
-        for validator in &validators {
-            let name = &validator.name;
-            if name.is_empty() || name.len() > MAX_VALIDATOR_NAME_BYTES || name.chars().any(char::is_control)
-            {
-                return Err(ValidatorSetError::Name {
-                    name: crate::error::excerpt(name),
-                });
-            }
-            if !names.insert(name) {
-                return Err(ValidatorSetError::NameTwice { name: name.clone() });
-            }
-            let usable = |key| {
-                VerificationKey::new(&key).ok_or_else(|| ValidatorSetError::Key {
-                    name: name.clone(),
-                    key,
-                })
-            };
-            // A key signs either governance or blocks.
-            let key = validator.governance_key;
-            let entry = (validator.id, usable(key)?);
-            if consensus_keys.contains(&key) || by_governance_key.insert(key, entry).is_some() {
-                let name = name.clone();
-                return Err(ValidatorSetError::KeyTwice { name, key });
-            }
-            let key = validator.consensus_key;
-            usable(key)?;
-            if by_governance_key.contains_key(&key) || !consensus_keys.insert(key) {
-                let name = name.clone();
-                return Err(ValidatorSetError::KeyTwice { name, key });
-            }
-            if validator.power == Power::ZERO {
-                return Err(ValidatorSetError::NoPower { name: name.clone() });
-            }
-            total = total
-                .checked_add(validator.power.0)
-                .ok_or(ValidatorSetError::TotalPower)?;
-        }
-        let mut by_id = BTreeMap::new();
+        let nobody = Inner::default();
+        let mut draft = Draft::of(&nobody);
+        draft.check_count(validators.len())?;
         for validator in validators {
-            let id = validator.id;
-            if by_id.insert(id, validator).is_some() {
-                return Err(ValidatorSetError::IdTwice { id });
-            }
+            draft.insert(validator)?;
         }
-        let digest = encoding::tagged_digest(encoding::VALIDATORS_TAG, &by_id.values().collect::<Vec<_>>());
-        Ok(Self(Arc::new(Inner {
-            by_id,
-            by_governance_key,
-            consensus_keys,
-            total_power: Power(total),
-            digest,
-        })))
+        draft.finish()
     }
 
     /// The validator with this id.
@@ -189,18 +134,18 @@ impl ValidatorSet {
 
     /// The validator that signs with this governance key.
     pub fn by_governance_key(&self, key: &PublicKey) -> Option<&Validator> {
-        let (id, _) = self.0.by_governance_key.get(key)?;
-        self.get(id)
+        let (id, governance) = self.0.keys.get(key)?;
+        governance.as_ref().and_then(|_| self.get(id))
     }
 
     /// The key ready to verify with, when it is a governance key of the set.
     pub(crate) fn verification_key(&self, key: &PublicKey) -> Option<VerificationKey> {
-        self.0.by_governance_key.get(key).map(|(_, key)| *key)
+        self.0.keys.get(key).and_then(|(_, governance)| *governance)
     }
 
     /// Whether a validator uses the key, for governance or for blocks.
     pub fn uses_key(&self, key: &PublicKey) -> bool {
-        self.0.by_governance_key.contains_key(key) || self.0.consensus_keys.contains(key)
+        self.0.keys.contains_key(key)
     }
 
     /// All validators, ordered by id.
@@ -225,62 +170,183 @@ impl ValidatorSet {
     }
 
     /// GOV-12: the set after `changes`, if that is a legal one and they move less than a third of the power.
-    pub fn changed(&self, changes: &[ValidatorChange]) -> Result<Self, Rejection> {
+    pub(crate) fn changed(&self, changes: &[ValidatorChange]) -> Result<Self, Rejection> {
+        self.draft(changes)?.finish().map_err(Rejection::ValidatorSet)
+    }
+
+    /// GOV-12: whether [`ValidatorSet::changed`] would succeed, in time that depends on the changes and not on the set.
+    pub(crate) fn check_changes(&self, changes: &[ValidatorChange]) -> Result<(), Rejection> {
+        self.draft(changes).map(|_| ())
+    }
+
+    fn draft(&self, changes: &[ValidatorChange]) -> Result<Draft<'_>, Rejection> {
         let total = self.total_power();
-        let mut by_id = self.0.by_id.clone();
+        let mut draft = Draft::of(&self.0);
+        let mut enter = Vec::new();
         let mut moved = 0_u128;
         for change in changes {
-            let validator = change.validator();
-            let entry = by_id.get_mut(&validator);
-            let power = match (change, entry) {
-                (ValidatorChange::Add(_), Some(_)) => {
-                    return Err(Rejection::ValidatorSet(ValidatorSetError::IdTwice {
-                        id: validator,
-                    }));
-                }
-                (ValidatorChange::Add(added), None) => {
-                    by_id.insert(validator, added.enter());
-                    added.power.0
-                }
-                (_, None) => return Err(Rejection::UnknownValidator { validator }),
-                (ValidatorChange::Remove { .. }, Some(entry)) => {
-                    let power = entry.power.0;
-                    by_id.remove(&validator);
-                    power
-                }
-                (ValidatorChange::SetPower { power, .. }, Some(entry)) => {
-                    let before = core::mem::replace(&mut entry.power, *power);
-                    before.0.abs_diff(power.0)
-                }
-                (
-                    ValidatorChange::RotateKeys {
-                        governance_key,
-                        consensus_key,
-                        ..
-                    },
-                    Some(entry),
-                ) => {
-                    let before = (entry.governance_key, entry.consensus_key);
-                    entry.governance_key = governance_key.unwrap_or(before.0);
-                    entry.consensus_key = consensus_key.unwrap_or(before.1);
-                    if before == (entry.governance_key, entry.consensus_key) {
-                        0
+            let id = change.validator();
+            let held = self.get(&id);
+            let after = after(change, held)?;
+            let power = match (held, &after) {
+                (Some(held), Some(after)) => {
+                    let same_keys = (held.governance_key, held.consensus_key)
+                        == (after.governance_key, after.consensus_key);
+                    if same_keys {
+                        held.power.0.abs_diff(after.power.0)
                     } else {
-                        entry.power.0
+                        held.power.0
                     }
                 }
+                (Some(one), None) => one.power.0,
+                (None, Some(one)) => one.power.0,
+                (None, None) => 0,
             };
-            if power == 0 && !matches!(change, ValidatorChange::Add(_)) {
-                return Err(Rejection::NothingChanges {
-                    what: format!("validator {validator}"),
-                });
-            }
             moved = moved.saturating_add(u128::from(power));
+            draft.remove(&id);
+            enter.extend(after);
         }
+        for validator in enter {
+            draft.insert(validator).map_err(Rejection::ValidatorSet)?;
+        }
+        draft.check_count(draft.len()).map_err(Rejection::ValidatorSet)?;
         if moved.saturating_mul(3) >= u128::from(total.0) {
             return Err(Rejection::MovesTooMuch { moved, total });
         }
-        Self::new(by_id.into_values().collect()).map_err(Rejection::ValidatorSet)
+        Ok(draft)
+    }
+}
+
+/// What the change makes of the validator that is `held` under its id; `None` when it leaves.
+fn after(change: &ValidatorChange, held: Option<&Validator>) -> Result<Option<Validator>, Rejection> {
+    let validator = change.validator();
+    let mut after = match (change, held) {
+        (ValidatorChange::Add(added), None) => return Ok(Some(added.enter())),
+        (ValidatorChange::Add(_), Some(_)) => {
+            return Err(Rejection::ValidatorSet(ValidatorSetError::IdTwice {
+                id: validator,
+            }));
+        }
+        (_, None) => return Err(Rejection::UnknownValidator { validator }),
+        (_, Some(held)) => held.clone(),
+    };
+    match change {
+        ValidatorChange::Add(_) => {}
+        ValidatorChange::Remove { .. } => return Ok(None),
+        ValidatorChange::SetPower { power, .. } => after.power = *power,
+        ValidatorChange::RotateKeys {
+            governance_key,
+            consensus_key,
+            ..
+        } => {
+            after.governance_key = governance_key.unwrap_or(after.governance_key);
+            after.consensus_key = consensus_key.unwrap_or(after.consensus_key);
+        }
+    }
+    if held == Some(&after) {
+        let what = format!("validator {validator}");
+        return Err(Rejection::NothingChanges { what });
+    }
+    Ok(Some(after))
+}
+
+/// A set in the making: what leaves `base`, and what enters.
+struct Draft<'a> {
+    base: &'a Inner,
+    leaving: BTreeSet<ValidatorId>,
+    entering: Inner,
+    total_power: u64,
+}
+
+impl<'a> Draft<'a> {
+    fn of(base: &'a Inner) -> Self {
+        Self {
+            base,
+            leaving: BTreeSet::new(),
+            entering: Inner::default(),
+            total_power: base.total_power.0,
+        }
+    }
+
+    fn len(&self) -> usize {
+        let stay = self.base.by_id.len().saturating_sub(self.leaving.len());
+        stay.saturating_add(self.entering.by_id.len())
+    }
+
+    fn check_count(&self, found: usize) -> Result<(), ValidatorSetError> {
+        match found {
+            0 => Err(ValidatorSetError::Empty),
+            1..=MAX_VALIDATORS => Ok(()),
+            _ => Err(ValidatorSetError::TooMany { found }),
+        }
+    }
+
+    fn remove(&mut self, id: &ValidatorId) {
+        if let Some(validator) = self.base.by_id.get(id)
+            && self.leaving.insert(*id)
+        {
+            // Cannot saturate: it is a part of the sum.
+            self.total_power = self.total_power.saturating_sub(validator.power.0);
+        }
+    }
+
+    fn insert(&mut self, validator: Validator) -> Result<(), ValidatorSetError> {
+        let id = validator.id;
+        let name = &validator.name;
+        if name.is_empty() || name.len() > MAX_VALIDATOR_NAME_BYTES || name.chars().any(char::is_control) {
+            return Err(ValidatorSetError::Name {
+                name: crate::error::excerpt(name),
+            });
+        }
+        let stays = |owner: &ValidatorId| !self.leaving.contains(owner);
+        if self.base.names.get(name).is_some_and(stays) || self.entering.names.contains_key(name) {
+            return Err(ValidatorSetError::NameTwice { name: name.clone() });
+        }
+        let (key, consensus_key) = (validator.governance_key, validator.consensus_key);
+        let no_key = |key| {
+            let name = name.clone();
+            ValidatorSetError::Key { name, key }
+        };
+        let governance = VerificationKey::new(&key).ok_or_else(|| no_key(key))?;
+        VerificationKey::new(&consensus_key).ok_or_else(|| no_key(consensus_key))?;
+        // A key signs either governance or blocks.
+        for (key, role) in [(key, Some(governance)), (consensus_key, None)] {
+            let taken = self.base.keys.get(&key).is_some_and(|(owner, _)| stays(owner));
+            if taken || self.entering.keys.insert(key, (id, role)).is_some() {
+                let name = name.clone();
+                return Err(ValidatorSetError::KeyTwice { name, key });
+            }
+        }
+        if validator.power == Power::ZERO {
+            return Err(ValidatorSetError::NoPower { name: name.clone() });
+        }
+        if self.base.by_id.contains_key(&id) && stays(&id) || self.entering.by_id.contains_key(&id) {
+            return Err(ValidatorSetError::IdTwice { id });
+        }
+        let total = self.total_power.checked_add(validator.power.0);
+        self.total_power = total.ok_or(ValidatorSetError::TotalPower)?;
+        self.entering.names.insert(name.clone(), id);
+        self.entering.by_id.insert(id, validator);
+        Ok(())
+    }
+
+    fn finish(self) -> Result<ValidatorSet, ValidatorSetError> {
+        self.check_count(self.len())?;
+        let mut inner = self.base.clone();
+        for id in &self.leaving {
+            if let Some(validator) = inner.by_id.remove(id) {
+                inner.names.remove(&validator.name);
+                inner.keys.remove(&validator.governance_key);
+                inner.keys.remove(&validator.consensus_key);
+            }
+        }
+        inner.by_id.extend(self.entering.by_id);
+        inner.names.extend(self.entering.names);
+        inner.keys.extend(self.entering.keys);
+        inner.total_power = Power(self.total_power);
+        let all: Vec<_> = inner.by_id.values().collect();
+        inner.digest = encoding::tagged_digest(encoding::VALIDATORS_TAG, &all);
+        Ok(ValidatorSet(Arc::new(inner)))
     }
 }
 
