@@ -1,9 +1,10 @@
 //! A chain of a few validators in memory. Every step checks what must hold after every step.
 
 use governance::{
-    Action, Artifact, BlockRefusal, ChainId, Choice, Digest, Event, Genesis, GenesisValidator, Height,
-    Parameters, Phase, Power, ProposalId, PublicKey, Rejection, ReleaseVersion, SignedTransaction,
-    SigningKey, State, Subject, Tally, Transaction, Upgrade, ValidatorId, check,
+    Action, Artifact, Ballot, BlockRefusal, ChainId, Choice, Digest, Event, Genesis, GenesisValidator,
+    Height, Parameters, ParametersChange, Phase, Power, ProposalId, PublicKey, Readiness, Rejection,
+    ReleaseVersion, SignedTransaction, SigningKey, State, Subject, Tally, Transaction, Upgrade,
+    ValidatorChange, ValidatorId, ValidatorsChange, check,
 };
 
 pub(crate) const MIN_LEAD: u64 = 10;
@@ -39,18 +40,27 @@ pub(crate) fn parameters() -> Parameters {
     }
 }
 
-pub(crate) fn genesis(powers: &[u64]) -> Genesis {
-    let validator = |(index, power): (usize, &u64)| GenesisValidator {
+/// Validator `index` as it enters.
+pub(crate) fn newcomer(index: usize, power: u64) -> GenesisValidator {
+    GenesisValidator {
         name: format!("validator-{index}"),
         governance_key: PublicKey::from(&governance_key(index)),
         consensus_key: PublicKey::from(&key(u8::try_from(index).unwrap() + 101)),
-        power: Power(*power),
-    };
+        power: Power(power),
+    }
+}
+
+/// Validators of these powers; their governance keys have the seeds 1, 2, .., their consensus keys 101, 102, ..
+pub(crate) fn genesis(powers: &[u64]) -> Genesis {
     Genesis {
         chain_id: "test-1".parse().unwrap(),
         initial_version: version("1.0.0"),
         parameters: parameters(),
-        validators: powers.iter().enumerate().map(validator).collect(),
+        validators: powers
+            .iter()
+            .enumerate()
+            .map(|(index, power)| newcomer(index, *power))
+            .collect(),
     }
 }
 
@@ -72,12 +82,61 @@ pub(crate) fn upgrade(to: &str, height: u64) -> Upgrade {
     }
 }
 
+pub(crate) fn subject_id(subject: &Subject) -> ProposalId {
+    subject.id(&chain_id("test-1"))
+}
+
 pub(crate) fn id_of(upgrade: &Upgrade) -> ProposalId {
-    Subject::Upgrade(upgrade.clone()).id(&"test-1".parse().unwrap())
+    subject_id(&Subject::Upgrade(upgrade.clone()))
 }
 
 pub(crate) fn cancel_id(target: ProposalId) -> ProposalId {
-    Subject::Cancel { target }.id(&"test-1".parse().unwrap())
+    subject_id(&Subject::Cancel { target })
+}
+
+/// A change of the validator set at `height`.
+pub(crate) fn set_change(height: u64, changes: &[ValidatorChange]) -> Subject {
+    Subject::Validators(ValidatorsChange {
+        height: Height(height),
+        changes: changes.to_vec(),
+        description: String::new(),
+    })
+}
+
+/// A change of the parameters at `height`.
+pub(crate) fn parameter_change(height: u64, parameters: Parameters) -> Subject {
+    Subject::Parameters(ParametersChange {
+        height: Height(height),
+        parameters,
+        description: String::new(),
+    })
+}
+
+pub(crate) fn add(index: usize, power: u64) -> ValidatorChange {
+    ValidatorChange::Add(newcomer(index, power))
+}
+
+pub(crate) fn remove(index: usize) -> ValidatorChange {
+    ValidatorChange::Remove {
+        validator: validator_id(index),
+    }
+}
+
+pub(crate) fn set_power(index: usize, power: u64) -> ValidatorChange {
+    ValidatorChange::SetPower {
+        validator: validator_id(index),
+        power: Power(power),
+    }
+}
+
+/// New keys of these seeds.
+pub(crate) fn rotate(index: usize, governance: Option<u8>, consensus: Option<u8>) -> ValidatorChange {
+    let public = |seed: Option<u8>| seed.map(|seed| PublicKey::from(&key(seed)));
+    ValidatorChange::RotateKeys {
+        validator: validator_id(index),
+        governance_key: public(governance),
+        consensus_key: public(consensus),
+    }
 }
 
 /// No invariant is broken.
@@ -184,6 +243,60 @@ impl Chain {
         id_of(upgrade)
     }
 
+    /// Proposes anything; the proposer approves it.
+    #[track_caller]
+    pub(crate) fn submit(&mut self, sender: usize, subject: &Subject) -> ProposalId {
+        self.send(sender, subject.to_action()).unwrap();
+        subject_id(subject)
+    }
+
+    /// The code with which a proposal is refused.
+    #[track_caller]
+    pub(crate) fn refusal(&mut self, sender: usize, subject: &Subject) -> &'static str {
+        code(self.send(sender, subject.to_action()))
+    }
+
+    /// Everybody approves what validator 0 proposes, and it is latched in time.
+    #[track_caller]
+    pub(crate) fn lock_in(&mut self, subject: &Subject) -> ProposalId {
+        let proposal = self.submit(0, subject);
+        let voters: Vec<usize> = (1..200)
+            .filter(|index| {
+                let key = PublicKey::from(&governance_key(*index));
+                self.state.validators().by_governance_key(&key).is_some()
+            })
+            .collect();
+        self.approve(&voters, proposal);
+        let closes = self.state.proposal(&proposal).unwrap().votes_close_height;
+        let _ = self.close(closes.0);
+        assert_eq!(self.phase(proposal), Phase::LockedIn);
+        self.begin().unwrap();
+        proposal
+    }
+
+    /// A report of a validator's host, signed with the reporter key of this seed.
+    #[track_caller]
+    pub(crate) fn report(
+        &mut self,
+        reporter: u8,
+        validator: usize,
+        proposal: ProposalId,
+        readiness: Readiness,
+    ) -> Result<Vec<Event>, Rejection> {
+        let validator = validator_id(validator);
+        let account = self.state.account(&validator);
+        let mut transaction = self.transaction(
+            0,
+            Action::ReportReadiness {
+                validator,
+                proposal,
+                readiness,
+            },
+        );
+        transaction.sequence = account.map_or(0, |account| account.next_report_sequence);
+        self.deliver(&transaction.sign(&key(reporter)))
+    }
+
     #[track_caller]
     pub(crate) fn vote(
         &mut self,
@@ -199,6 +312,11 @@ impl Chain {
         for sender in senders {
             self.vote(*sender, proposal, Choice::Approve).unwrap();
         }
+    }
+
+    /// The validator's standing vote.
+    pub(crate) fn ballot(&self, proposal: ProposalId, voter: usize) -> Option<Ballot> {
+        self.state.ballot(&proposal, &validator_id(voter)).copied()
     }
 
     pub(crate) fn phase(&self, proposal: ProposalId) -> Phase {

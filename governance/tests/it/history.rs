@@ -1,34 +1,52 @@
 //! Random histories: what is sent to a chain, and how it is sent to the state and to the naive model side by side.
 
+use std::collections::BTreeMap;
+
 use governance::{
-    Action, BlockRefusal, ChainId, Choice, Height, Phase, ProposalId, SignedTransaction, State, Subject,
-    Upgrade, encoding,
+    Action, BlockRefusal, Choice, GenesisValidator, Height, Parameters, ParametersChange, Phase, Power,
+    ProposalId, Readiness, SignedTransaction, State, Subject, Transaction, Upgrade, ValidatorChange,
+    ValidatorsChange,
 };
-use proptest::collection::vec;
-use proptest::prelude::*;
 
-use crate::fixture::{artifact, genesis, governance_key, key, version};
-use crate::invariants::{
-    Story, invariant_nothing_is_violated, invariant_the_events_tell_the_story, invariant_the_model_agrees,
-};
-use crate::model::Model;
+use crate::fixture::{artifact, chain_id, genesis, key, version};
+use crate::invariants::{self, Failure, Story, id_of, public, same};
+use crate::model::{About, Change, Entry, Key, Model, Numbers, Order, Told, Validator, What};
+use crate::store::Store;
 
-/// A chain. The sender after its last validator is a stranger.
+/// A chain. Its validators have the governance keys 1, 2, .. and the consensus keys 101, 102, ..
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
-    powers: Vec<u64>,
-    min_lead: u64,
-    lock_in: u64,
-    part: (u64, u64),
+    pub(crate) powers: Vec<u64>,
+    pub(crate) numbers: Numbers,
 }
 
+/// Numbers that pick somebody or something are taken modulo what there is.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
-    Propose {
+    Upgrade {
         who: usize,
         minor: u64,
         lead: u64,
         variant: u8,
+    },
+    Validators {
+        who: usize,
+        lead: u64,
+        changes: Vec<Wish>,
+    },
+    Numbers {
+        who: usize,
+        lead: u64,
+        numbers: Numbers,
+    },
+    /// Two changes at one height, or at heights so near that the second is latched before the first takes effect; everybody
+    /// approves both.
+    Twins {
+        who: usize,
+        lead: u64,
+        later: u64,
+        first: Vec<Wish>,
+        second: Vec<Wish>,
     },
     /// `pick` counts back from the newest proposal.
     Vote {
@@ -48,13 +66,25 @@ pub(crate) enum Step {
         who: usize,
         pick: usize,
     },
-    /// Proposes to cancel the upgrade that is locked in, if one is; everybody approves it if `carry`.
+    /// Proposes to cancel what is locked in, if something is; everybody approves it if `carry`.
     CancelLockedIn {
         who: usize,
+        pick: usize,
         carry: bool,
     },
-    /// Ends blocks until an upgrade has been latched, one way or the other, or none is live.
+    Authorize {
+        who: usize,
+        reporter: Option<Key>,
+    },
+    Report {
+        who: usize,
+        pick: usize,
+        readiness: Readiness,
+    },
+    /// Ends blocks until something has been latched, one way or the other, or nothing is open.
     UntilLatch,
+    /// Ends blocks until what is locked in has had its height, or nothing is locked in.
+    UntilDue,
     /// The last accepted transaction once more.
     Replay,
     Gap {
@@ -67,278 +97,680 @@ pub(crate) enum Step {
     Blocks {
         count: u8,
     },
-    /// The state goes through its canonical bytes.
+    /// The next block is begun by a state that was loaded from its rows.
     Reload,
 }
 
-pub(crate) fn setup() -> impl Strategy<Value = Setup> {
-    let power = prop_oneof![3 => Just(1_u64), 3 => 1..20_u64, 1 => u64::MAX / 16..u64::MAX / 8];
-    let part = prop_oneof![4 => Just((2, 3)), 1 => Just((3, 4)), 1 => Just((9, 10))];
-    (vec(power, 1..7), 2..5_u64, 1..8_u64, part).prop_map(|(powers, lock_in, more, part)| Setup {
-        powers,
-        min_lead: lock_in + more,
-        lock_in,
-        part,
-    })
+/// One change of the validator set, before it is known who there is.
+#[derive(Clone, Debug)]
+pub(crate) enum Wish {
+    Add {
+        key: Key,
+        block_key: Key,
+        name: Key,
+        power: u64,
+    },
+    Remove {
+        who: usize,
+    },
+    Power {
+        who: usize,
+        power: u64,
+    },
+    Rotate {
+        who: usize,
+        key: Option<Key>,
+        block_key: Option<Key>,
+    },
 }
 
-pub(crate) fn step() -> impl Strategy<Value = Step> {
-    let who = || 0..7_usize;
-    let pick = || prop_oneof![4 => 0..2_usize, 1 => 0..6_usize];
-    let choice = prop_oneof![3 => Just(Choice::Approve), 1 => Just(Choice::Reject)];
-    prop_oneof![
-        4 => (who(), 0..5_u64, 0..25_u64, 0..2_u8)
-            .prop_map(|(who, minor, lead, variant)| Step::Propose { who, minor, lead, variant }),
-        8 => (who(), pick(), choice).prop_map(|(who, pick, choice)| Step::Vote { who, pick, choice }),
-        3 => pick().prop_map(|pick| Step::Carry { pick }),
-        2 => (who(), pick()).prop_map(|(who, pick)| Step::Withdraw { who, pick }),
-        1 => (who(), pick()).prop_map(|(who, pick)| Step::Cancel { who, pick }),
-        2 => (who(), any::<bool>()).prop_map(|(who, carry)| Step::CancelLockedIn { who, carry }),
-        3 => Just(Step::UntilLatch),
-        1 => Just(Step::Replay),
-        1 => who().prop_map(|who| Step::Gap { who }),
-        1 => who().prop_map(|who| Step::Late { who }),
-        6 => (1..8_u8).prop_map(|count| Step::Blocks { count }),
-        1 => Just(Step::Reload),
-    ]
-}
+/// Somebody who is no validator and never was one.
+const STRANGER: Key = 99;
 
 pub(crate) struct Run {
     pub(crate) state: State,
     pub(crate) model: Model,
+    /// One line per thing done.
+    pub(crate) log: Vec<String>,
+    /// How often each thing was reached, for those who count.
+    pub(crate) reached: BTreeMap<String, usize>,
     story: Story,
-    last_accepted: Option<SignedTransaction>,
+    labels: BTreeMap<ProposalId, String>,
+    last_accepted: Option<(Order, SignedTransaction)>,
+    reload: bool,
+    store: Store,
+}
+
+pub(crate) fn parameters(numbers: Numbers) -> Parameters {
+    Parameters {
+        min_lead_blocks: numbers.min_lead,
+        lock_in_blocks: numbers.lock_in,
+        threshold_numerator: numbers.part.0,
+        threshold_denominator: numbers.part.1,
+    }
+}
+
+fn entering(validator: &Validator) -> GenesisValidator {
+    GenesisValidator {
+        name: format!("validator-{}", validator.name),
+        governance_key: public(validator.key),
+        consensus_key: public(validator.block_key),
+        power: Power(validator.power),
+    }
+}
+
+/// The same subject in the crate's words. `variant` makes contents differ that would be one.
+fn subject(about: &About, variant: u8) -> Subject {
+    let description = variant.to_string();
+    match about {
+        About::Upgrade { minor, height } => Subject::Upgrade(Upgrade {
+            version: version(&format!("1.{minor}.0")),
+            height: Height(*height),
+            artifacts: vec![artifact("linux/amd64")],
+            description,
+        }),
+        About::Cancel { target } => Subject::Cancel { target: *target },
+        About::Validators { height, changes } => Subject::Validators(ValidatorsChange {
+            height: Height(*height),
+            changes: changes
+                .iter()
+                .map(|change| match change {
+                    Change::Add(validator) => ValidatorChange::Add(entering(validator)),
+                    Change::Remove(who) => ValidatorChange::Remove {
+                        validator: id_of(*who),
+                    },
+                    Change::Power(who, power) => ValidatorChange::SetPower {
+                        validator: id_of(*who),
+                        power: Power(*power),
+                    },
+                    Change::Rotate(who, key, block_key) => ValidatorChange::RotateKeys {
+                        validator: id_of(*who),
+                        governance_key: key.map(public),
+                        consensus_key: block_key.map(public),
+                    },
+                })
+                .collect(),
+            description,
+        }),
+        About::Numbers { height, numbers } => Subject::Parameters(ParametersChange {
+            height: Height(*height),
+            parameters: parameters(*numbers),
+            description,
+        }),
+    }
 }
 
 impl Run {
-    pub(crate) fn new(setup: &Setup) -> Self {
+    pub(crate) fn new(setup: &Setup) -> Result<Self, Failure> {
         let mut genesis = genesis(&setup.powers);
-        genesis.parameters.min_lead_blocks = setup.min_lead;
-        genesis.parameters.lock_in_blocks = setup.lock_in;
-        genesis.parameters.threshold_numerator = setup.part.0;
-        genesis.parameters.threshold_denominator = setup.part.1;
+        genesis.parameters = parameters(setup.numbers);
         let mut state = State::from_genesis(&genesis).unwrap();
+        let store = Store::new(&genesis, &state);
         state.begin_block(Height(1), &version("1.0.0")).unwrap();
-        let model = Model {
-            powers: setup.powers.clone(),
-            min_lead: setup.min_lead,
-            lock_in: setup.lock_in,
-            part: setup.part,
-            height: 1,
-            minor: 0,
-            sequences: vec![0; setup.powers.len()],
-            proposals: Vec::new(),
-        };
-        Self {
+        let validators = setup.powers.iter().enumerate().map(|(index, power)| {
+            let index = Key::try_from(index).unwrap();
+            Validator {
+                entered_with: index + 1,
+                key: index + 1,
+                block_key: index + 101,
+                name: index,
+                power: *power,
+            }
+        });
+        let model = Model::new(validators.collect(), setup.numbers);
+        let powers: Vec<String> = model
+            .validators
+            .iter()
+            .map(|validator| format!("v{} {}", validator.entered_with, validator.power))
+            .collect();
+        let Numbers {
+            min_lead,
+            lock_in,
+            part,
+        } = setup.numbers;
+        let numbers = format!(
+            "lead {min_lead}, lock-in {lock_in}, more than {}/{}",
+            part.0, part.1
+        );
+        let run = Self {
             state,
             model,
+            log: vec![format!("powers {} · {numbers}", powers.join(", "))],
+            reached: BTreeMap::new(),
             story: Story::default(),
+            labels: BTreeMap::new(),
             last_accepted: None,
-        }
+            reload: false,
+            store,
+        };
+        run.compare()?;
+        Ok(run)
     }
 
-    pub(crate) fn take(&mut self, step: &Step) {
-        let senders = self.model.powers.len() + 1;
+    pub(crate) fn take(&mut self, step: &Step) -> Result<(), Failure> {
         match step {
-            Step::Propose {
+            Step::Upgrade {
                 who,
                 minor,
                 lead,
                 variant,
             } => {
-                let who = who % senders;
-                let upgrade = Upgrade {
-                    version: version(&format!("1.{minor}.0")),
-                    height: Height(self.model.height + lead),
-                    artifacts: vec![artifact("linux/amd64")],
-                    description: variant.to_string(),
-                };
-                let id = Subject::Upgrade(upgrade.clone()).id(self.chain_id());
-                let height = upgrade.height.0;
-                self.send(who, Action::ProposeUpgrade(upgrade), |model| {
-                    model.propose(who, id, *minor, height)
-                });
+                let height = self.model.height + lead;
+                let who = self.sender(*who);
+                self.propose(
+                    who,
+                    About::Upgrade {
+                        minor: *minor,
+                        height,
+                    },
+                    *variant,
+                )
             }
-            Step::Vote { who, pick, choice } => self.vote(who % senders, self.pick(*pick), *choice),
-            Step::Carry { pick } => self.carry(self.pick(*pick)),
-            Step::Withdraw { who, pick } => {
-                let (who, proposal) = (who % senders, self.pick(*pick));
-                self.send(who, Action::Withdraw { proposal }, |model| {
-                    model.withdraw(who, proposal)
-                });
+            Step::Validators { who, lead, changes } => {
+                let height = self.model.height + lead;
+                let changes = changes.iter().map(|wish| self.change(wish)).collect();
+                let who = self.sender(*who);
+                self.propose(who, About::Validators { height, changes }, 0)
             }
-            Step::Cancel { who, pick } => self.cancel(who % senders, self.pick(*pick)),
-            Step::CancelLockedIn { who, carry } => {
-                let locked_in = self
-                    .model
-                    .proposals
-                    .iter()
-                    .find(|entry| entry.phase == Phase::LockedIn);
-                if let Some(target) = locked_in.map(|entry| entry.id) {
-                    self.cancel(who % senders, target);
-                    if *carry {
-                        self.carry(Subject::Cancel { target }.id(self.chain_id()));
+            Step::Numbers { who, lead, numbers } => {
+                let height = self.model.height + lead;
+                let who = self.sender(*who);
+                self.propose(
+                    who,
+                    About::Numbers {
+                        height,
+                        numbers: *numbers,
+                    },
+                    0,
+                )
+            }
+            Step::Twins {
+                who,
+                lead,
+                later,
+                first,
+                second,
+            } => {
+                let height = self.model.height + self.model.numbers.min_lead + lead;
+                for (height, wishes) in [(height, first), (height + later, second)] {
+                    let changes = wishes.iter().map(|wish| self.change(wish)).collect();
+                    let before = self.model.proposals.len();
+                    self.propose(self.sender(*who), About::Validators { height, changes }, 1)?;
+                    if self.model.proposals.len() > before {
+                        self.carry(self.pick(0))?;
                     }
                 }
+                Ok(())
+            }
+            Step::Vote { who, pick, choice } => {
+                let what = What::Vote {
+                    id: self.pick(*pick),
+                    choice: *choice,
+                };
+                self.send(self.sender(*who), what)
+            }
+            Step::Carry { pick } => self.carry(self.pick(*pick)),
+            Step::Withdraw { who, pick } => {
+                let what = What::Withdraw { id: self.pick(*pick) };
+                self.send(self.sender(*who), what)
+            }
+            Step::Cancel { who, pick } => {
+                let target = self.pick(*pick);
+                self.propose(self.sender(*who), About::Cancel { target }, 0)
+            }
+            Step::CancelLockedIn { who, pick, carry } => {
+                let locked_in = |entry: &&Entry| entry.phase == Phase::LockedIn;
+                let targets: Vec<_> = self.model.proposals.iter().filter(locked_in).collect();
+                let Some(target) = nth(&targets, *pick).map(|entry| entry.id) else {
+                    return Ok(());
+                };
+                self.propose(self.sender(*who), About::Cancel { target }, 0)?;
+                if *carry {
+                    self.carry(subject(&About::Cancel { target }, 0).id(self.state.chain_id()))?;
+                }
+                Ok(())
+            }
+            Step::Authorize { who, reporter } => {
+                self.send(self.sender(*who), What::Authorize { reporter: *reporter })
+            }
+            Step::Report { who, pick, readiness } => {
+                let known: Vec<Key> = (1..=20)
+                    .filter(|who| self.model.account(*who).reporter.is_some())
+                    .collect();
+                // Somebody whose host may report, or else somebody whose host may not.
+                let validator = nth(&known, *who).copied().unwrap_or(1);
+                let signer = self.model.account(validator).reporter.unwrap_or(201);
+                let id = self.pick(*pick);
+                self.order(Order {
+                    signer,
+                    sequence: self.model.account(validator).reports,
+                    last_valid: u64::MAX,
+                    what: What::Report {
+                        validator,
+                        id,
+                        readiness: *readiness,
+                    },
+                })
             }
             Step::UntilLatch => {
                 let open = |model: &Model| model.proposals.iter().filter(|entry| entry.votes_count()).count();
                 let before = open(&self.model);
                 while before > 0 && open(&self.model) == before {
-                    self.next_block();
+                    self.next_block()?;
                 }
+                Ok(())
+            }
+            Step::UntilDue => {
+                let locked_in = |model: &Model| {
+                    let is = |entry: &&Entry| entry.phase == Phase::LockedIn;
+                    model.proposals.iter().filter(is).count()
+                };
+                let before = locked_in(&self.model);
+                while before > 0 && locked_in(&self.model) >= before {
+                    self.next_block()?;
+                }
+                Ok(())
             }
             Step::Replay => {
-                if let Some(signed) = self.last_accepted.clone() {
-                    let is_late = signed.transaction.last_valid_height < self.state.height();
-                    self.deliver(
-                        &signed,
-                        Err(if is_late {
-                            "GOV-13.expired"
-                        } else {
-                            "GOV-13.replay"
-                        }),
-                    );
-                }
+                let Some((order, signed)) = self.last_accepted.clone() else {
+                    return Ok(());
+                };
+                let expected = self.model.send(&order);
+                self.deliver("the last accepted one again".to_owned(), order, &signed, expected)
             }
-            Step::Gap { who } => self.refused(who % senders, 1, u64::MAX, "GOV-13.gap"),
-            Step::Late { who } => self.refused(who % senders, 0, self.model.height - 1, "GOV-13.expired"),
-            Step::Blocks { count } => (0..*count).for_each(|_| self.next_block()),
+            Step::Gap { who } => self.out_of_turn(*who, 1, u64::MAX),
+            Step::Late { who } => self.out_of_turn(*who, 0, self.model.height - 1),
+            Step::Blocks { count } => (0..*count).try_for_each(|_| self.next_block()),
             Step::Reload => {
-                let bytes = encoding::to_canonical(&self.state);
-                let loaded: State = encoding::from_canonical(&bytes, bytes.len()).unwrap();
-                assert_eq!(loaded.state_root(), self.state.state_root());
-                self.state = loaded;
+                self.reload = true;
+                self.next_block()
             }
         }
     }
 
-    fn vote(&mut self, who: usize, proposal: ProposalId, choice: Choice) {
-        self.send(who, Action::Vote { proposal, choice }, |model| {
-            model.vote(who, proposal, choice)
+    /// The governance key of one of the validators, or one that was theirs, or a stranger's.
+    fn sender(&self, who: usize) -> Key {
+        let mut keys: Vec<Key> = self
+            .model
+            .validators
+            .iter()
+            .map(|validator| validator.key)
+            .collect();
+        let former = (1..=20).filter(|key| {
+            let is_known =
+                self.model.accounts.contains_key(key) || usize::from(*key) <= self.model.validators.len();
+            is_known && !keys.contains(key)
         });
+        let other = former.last().unwrap_or(STRANGER);
+        keys.push(other);
+        keys[who % keys.len()]
     }
 
-    fn carry(&mut self, proposal: ProposalId) {
-        for who in 0..self.model.powers.len() {
-            self.vote(who, proposal, Choice::Approve);
+    fn member(&self, who: usize) -> Key {
+        let entered: Vec<Key> = self
+            .model
+            .validators
+            .iter()
+            .map(|validator| validator.entered_with)
+            .collect();
+        entered[who % entered.len()]
+    }
+
+    fn change(&self, wish: &Wish) -> Change {
+        match wish {
+            Wish::Add {
+                key,
+                block_key,
+                name,
+                power,
+            } => Change::Add(Validator {
+                entered_with: *key,
+                key: *key,
+                block_key: *block_key,
+                name: *name,
+                power: *power,
+            }),
+            Wish::Remove { who } => Change::Remove(self.member(*who)),
+            Wish::Power { who, power } => Change::Power(self.member(*who), *power),
+            Wish::Rotate { who, key, block_key } => Change::Rotate(self.member(*who), *key, *block_key),
         }
-    }
-
-    fn cancel(&mut self, who: usize, target: ProposalId) {
-        let id = Subject::Cancel { target }.id(self.chain_id());
-        self.send(who, Action::ProposeCancel { target }, |model| {
-            model.cancel(who, id, target)
-        });
-    }
-
-    fn chain_id(&self) -> &ChainId {
-        self.state.chain_id()
     }
 
     fn pick(&self, pick: usize) -> ProposalId {
-        self.model
-            .proposals
-            .iter()
-            .rev()
-            .nth(pick)
-            .map_or(ProposalId([0; 32]), |entry| entry.id)
+        let newest = self.model.proposals.iter().rev().nth(pick);
+        newest.map_or(ProposalId([0; 32]), |entry| entry.id)
     }
 
-    fn sign(&self, who: usize, sequence: u64, last_valid_height: u64, action: Action) -> SignedTransaction {
-        let last_valid_height = Height(last_valid_height);
-        let is_validator = who < self.model.powers.len();
-        let key = if is_validator {
-            governance_key(who)
-        } else {
-            key(200)
+    fn propose(&mut self, signer: Key, about: About, variant: u8) -> Result<(), Failure> {
+        let subject = subject(&about, variant);
+        let id = subject.id(self.state.chain_id());
+        let name = match &about {
+            About::Upgrade { minor, height } => format!("v1.{minor}.0@{height}"),
+            About::Cancel { target } => format!("cancel of {}", self.label(*target)),
+            About::Validators { height, changes } => {
+                let changes: Vec<String> = changes.iter().map(describe).collect();
+                format!("validators@{height} ({})", changes.join(", "))
+            }
+            About::Numbers { height, numbers } => format!("parameters@{height} ({numbers:?})"),
         };
-        governance::Transaction {
-            chain_id: self.chain_id().clone(),
+        let twin = self
+            .labels
+            .iter()
+            .any(|(other, label)| *other != id && *label == name);
+        let label = if twin { format!("{name}#{variant}") } else { name };
+        self.labels.entry(id).or_insert(label);
+        // Whose account it is decides the sequence number; the model knows.
+        let what = What::Propose { id, about };
+        let order = self.in_turn(signer, what);
+        let signed = self.sign(&order, subject.to_action());
+        let line = format!("{} proposes {}", self.person(signer), self.label(id));
+        let expected = self.model.send(&order);
+        self.deliver(line, order, &signed, expected)
+    }
+
+    fn carry(&mut self, id: ProposalId) -> Result<(), Failure> {
+        let keys: Vec<Key> = self
+            .model
+            .validators
+            .iter()
+            .map(|validator| validator.key)
+            .collect();
+        keys.into_iter().try_for_each(|signer| {
+            self.send(
+                signer,
+                What::Vote {
+                    id,
+                    choice: Choice::Approve,
+                },
+            )
+        })
+    }
+
+    fn in_turn(&self, signer: Key, what: What) -> Order {
+        let sender = self
+            .model
+            .validators
+            .iter()
+            .find(|validator| validator.key == signer);
+        let sequence = sender.map_or(0, |sender| self.model.account(sender.entered_with).sequence);
+        Order {
+            signer,
             sequence,
-            last_valid_height,
+            last_valid: self.model.height,
+            what,
+        }
+    }
+
+    fn send(&mut self, signer: Key, what: What) -> Result<(), Failure> {
+        self.order(self.in_turn(signer, what))
+    }
+
+    fn out_of_turn(&mut self, who: usize, skipped: u64, last_valid: u64) -> Result<(), Failure> {
+        let mut order = self.in_turn(self.sender(who), What::Withdraw { id: self.pick(0) });
+        order.sequence += skipped;
+        order.last_valid = last_valid;
+        self.order(order)
+    }
+
+    /// Anything but a proposal.
+    fn order(&mut self, order: Order) -> Result<(), Failure> {
+        let who = self.person(order.signer);
+        let (action, line) = match &order.what {
+            What::Propose { .. } => panic!("proposals go their own way"),
+            What::Vote { id, choice } => {
+                let line = format!("{who} {choice}s {}", self.label(*id));
+                (
+                    Action::Vote {
+                        proposal: *id,
+                        choice: *choice,
+                    },
+                    line,
+                )
+            }
+            What::Withdraw { id } => {
+                let line = format!("{who} withdraws from {}", self.label(*id));
+                (Action::Withdraw { proposal: *id }, line)
+            }
+            What::Authorize { reporter } => {
+                let line = format!("{who} lets key {reporter:?} report");
+                (
+                    Action::AuthorizeReporter {
+                        key: reporter.map(public),
+                    },
+                    line,
+                )
+            }
+            What::Report {
+                validator,
+                id,
+                readiness,
+            } => {
+                let line = format!(
+                    "key {} reports v{validator} {readiness} for {}",
+                    order.signer,
+                    self.label(*id)
+                );
+                let validator = id_of(*validator);
+                (
+                    Action::ReportReadiness {
+                        validator,
+                        proposal: *id,
+                        readiness: *readiness,
+                    },
+                    line,
+                )
+            }
+        };
+        let line = format!(
+            "{line}{}",
+            odd(&order, &self.in_turn(order.signer, order.what.clone()))
+        );
+        let signed = self.sign(&order, action);
+        let expected = self.model.send(&order);
+        self.deliver(line, order, &signed, expected)
+    }
+
+    fn sign(&self, order: &Order, action: Action) -> SignedTransaction {
+        Transaction {
+            chain_id: chain_id("test-1"),
+            sequence: order.sequence,
+            last_valid_height: Height(order.last_valid),
             action,
         }
-        .sign(&key)
+        .sign(&key(order.signer))
     }
 
-    fn send(
+    fn deliver(
         &mut self,
-        who: usize,
-        action: Action,
-        model: impl FnOnce(&mut Model) -> Result<(), &'static str>,
-    ) {
-        let sequence = self.model.sequences.get(who).copied().unwrap_or_default();
-        let signed = self.sign(who, sequence, self.model.height, action);
-        let expected = if who < self.model.powers.len() {
-            model(&mut self.model)
-        } else {
-            Err("GOV-01")
-        };
-        self.deliver(&signed, expected);
-    }
-
-    fn refused(&mut self, who: usize, skipped: u64, last_valid_height: u64, code: &'static str) {
-        if let Some(sequence) = self.model.sequences.get(who) {
-            let action = Action::Withdraw {
-                proposal: self.pick(0),
-            };
-            let signed = self.sign(who, sequence + skipped, last_valid_height, action);
-            self.deliver(&signed, Err(code));
-        }
-    }
-
-    fn deliver(&mut self, signed: &SignedTransaction, expected: Result<(), &'static str>) {
-        let verified = signed.verify(self.chain_id()).unwrap();
+        line: String,
+        order: Order,
+        signed: &SignedTransaction,
+        expected: Result<(), &'static str>,
+    ) -> Result<(), Failure> {
+        let verified = signed
+            .verify(self.state.chain_id())
+            .map_err(|rejection| Failure(format!("{line}: verify refuses it: {rejection}")))?;
         let before = self.state.clone();
         let checked = self.state.check(&verified);
         let applied = self.state.apply(&verified);
-        assert_eq!(checked.err(), applied.as_ref().err().cloned());
+        let found = applied.as_ref().map(|_| ()).map_err(|rejection| rejection.code());
+        self.log.push(format!(
+            "block {} · {line} → {}",
+            self.model.height,
+            found.err().unwrap_or("ok")
+        ));
+        *self
+            .reached
+            .entry(found.err().unwrap_or("ok").to_owned())
+            .or_default() += 1;
+        same(
+            "check and apply",
+            &checked.err(),
+            &applied.as_ref().err().cloned(),
+        )?;
+        same("the answer (by the model, by the state)", &expected, &found)?;
         match applied {
             Ok(events) => {
-                assert_eq!(expected, Ok(()));
-                self.last_accepted = Some(signed.clone());
-                self.story.read(&events);
+                self.last_accepted = Some((order, signed.clone()));
+                self.hear(&events)?;
             }
-            Err(rejection) => {
-                assert_eq!(expected, Err(rejection.code()), "{rejection}");
-                assert_eq!(self.state, before, "GOV-15");
-            }
+            Err(_) => same("GOV-15: the state after a rejection", &self.state, &before)?,
         }
+        self.compare()
     }
 
-    fn next_block(&mut self) {
+    /// The events say what the model says that happened.
+    fn hear(&mut self, events: &[governance::Event]) -> Result<(), Failure> {
+        let mut found: Vec<Told> = events.iter().map(invariants::told).collect::<Result<_, _>>()?;
+        for told in &found {
+            self.note(told);
+        }
+        let mut expected = std::mem::take(&mut self.model.told);
+        found.sort();
+        expected.sort();
+        same("the events (by the model, by the state)", &expected, &found)?;
+        self.story.read(events)
+    }
+
+    fn note(&mut self, told: &Told) {
+        let (line, thing) = match told {
+            Told::Became(id, from, to) => {
+                let kind = match self.model.entry(*id).map(|entry| &entry.about) {
+                    Some(About::Upgrade { .. }) => "upgrade",
+                    Some(About::Validators { .. }) => "set change",
+                    Some(About::Numbers { .. }) => "parameter change",
+                    Some(About::Cancel { target }) => match self.model.entry(*target).map(Entry::is_change) {
+                        Some(true) => "cancel of a change",
+                        Some(false) | None => "cancel of an upgrade",
+                    },
+                    None => "nothing",
+                };
+                (
+                    format!("{}: {from} → {to}", self.label(*id)),
+                    format!("{kind} {to}"),
+                )
+            }
+            Told::Lapsed(id, who) => (
+                format!("the vote of v{who} on {} lapses", self.label(*id)),
+                "lapse".to_owned(),
+            ),
+            Told::Moved(who, from, to) => (
+                format!(
+                    "the approval of v{who} moves from {} to {}",
+                    self.label(*from),
+                    self.label(*to)
+                ),
+                "move".to_owned(),
+            ),
+            Told::Dropped(id, code) => (
+                format!("{} is dropped: {code}", self.label(*id)),
+                format!("dropped {code}"),
+            ),
+            Told::Halted(id, ..) => (format!("halted by {}", self.label(*id)), "halt".to_owned()),
+            Told::Activated(id, ..) => (format!("{} is running", self.label(*id)), "activation".to_owned()),
+            Told::NewSet(_, count, total) => (
+                format!("{count} validators of power {total}"),
+                "new set".to_owned(),
+            ),
+            Told::NewNumbers(_, numbers) => (format!("{numbers:?}"), "new parameters".to_owned()),
+            Told::Submitted(..) | Told::Cast(..) | Told::Withdrawn(..) | Told::Reporter(..) => return,
+            Told::Ready(..) => return *self.reached.entry("report".to_owned()).or_default() += 1,
+        };
+        self.log.push(format!("block {} ·   {line}", self.model.height));
+        *self.reached.entry(thing).or_default() += 1;
+    }
+
+    fn next_block(&mut self) -> Result<(), Failure> {
         let events = self.state.end_block();
-        self.story.read(&events);
         self.model.end();
-        self.compare();
-        assert_eq!(
-            self.state.halt().map(|halt| halt.proposal),
-            self.model.halted_by().map(|entry| entry.id)
-        );
+        self.hear(&events)?;
+        self.compare()?;
+        let loaded = self.store.commit(&self.state, &events)?;
+        if std::mem::take(&mut self.reload) {
+            self.log
+                .push(format!("block {} ·   loaded from its rows", self.model.height));
+            self.state = loaded;
+        }
+        same(
+            "the halt (by the state, by the model)",
+            &self.state.halt().map(|halt| halt.proposal),
+            &self.model.halted_by().map(|entry| entry.id),
+        )?;
         let next = self.state.height().next().unwrap();
         let named = self.state.next_block_version().clone();
         let before = self.state.clone();
         for minor in 0..6 {
             let running = version(&format!("1.{minor}.0"));
             if running != named {
-                let refusal = self.state.begin_block(next, &running).unwrap_err();
-                assert_eq!(
-                    matches!(refusal, BlockRefusal::NewerVersionRequired { .. }),
-                    running < named
-                );
+                let refusal = self.state.begin_block(next, &running);
+                let newer = matches!(refusal, Err(BlockRefusal::NewerVersionRequired { .. }));
+                same("whether a newer version is required", &newer, &(running < named))?;
             }
         }
-        assert_eq!(self.state, before);
-        let events = self.state.begin_block(next, &named).unwrap();
-        self.story.read(&events);
+        same("the state after a refused block", &self.state, &before)?;
+        let events = self
+            .state
+            .begin_block(next, &named)
+            .map_err(|refusal| Failure(refusal.to_string()))?;
         self.model.begin();
-        self.compare();
+        self.hear(&events)?;
+        self.compare()
     }
 
-    pub(crate) fn compare(&self) {
-        invariant_nothing_is_violated(&self.state);
-        invariant_the_model_agrees(&self.state, &self.model);
-        invariant_the_events_tell_the_story(&self.state, &self.story);
+    pub(crate) fn compare(&self) -> Result<(), Failure> {
+        invariants::nothing_is_violated(&self.state)?;
+        invariants::the_model_agrees(&self.state, &self.model)?;
+        invariants::the_events_tell_the_story(&self.state, &self.story)
     }
+
+    fn label(&self, id: ProposalId) -> String {
+        self.labels.get(&id).map_or("nothing".to_owned(), |label| {
+            label.split(" (").next().unwrap_or_default().to_owned()
+        })
+    }
+
+    fn person(&self, signer: Key) -> String {
+        let validator = self
+            .model
+            .validators
+            .iter()
+            .find(|validator| validator.key == signer);
+        validator.map_or(format!("key {signer}"), |validator| {
+            format!("v{}", validator.entered_with)
+        })
+    }
+}
+
+fn describe(change: &Change) -> String {
+    match change {
+        Change::Add(Validator {
+            entered_with,
+            block_key,
+            name,
+            power,
+            ..
+        }) => {
+            format!("add v{entered_with} with {block_key}, called {name}, of {power}")
+        }
+        Change::Remove(who) => format!("remove v{who}"),
+        Change::Power(who, power) => format!("v{who} to {power}"),
+        Change::Rotate(who, key, block_key) => format!("v{who} rotates to {key:?}, {block_key:?}"),
+    }
+}
+
+/// What is unusual about an order.
+fn odd(order: &Order, usual: &Order) -> String {
+    let is_report = matches!(order.what, What::Report { .. });
+    let mut text = String::new();
+    if order.sequence != usual.sequence && !is_report {
+        text += &format!(", sequence {} instead of {}", order.sequence, usual.sequence);
+    }
+    if order.last_valid < usual.last_valid {
+        text += &format!(", valid up to {}", order.last_valid);
+    }
+    text
+}
+
+fn nth<T>(list: &[T], index: usize) -> Option<&T> {
+    list.get(index.checked_rem(list.len())?)
 }

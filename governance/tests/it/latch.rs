@@ -1,6 +1,6 @@
 //! GOV-09, GOV-10 and the heights: latch, halt, activation, and which version may execute which block.
 
-use governance::{Action, BlockRefusal, Choice, Event, Halt, Height, Phase, State, encoding};
+use governance::{Action, BlockRefusal, Choice, Event, Halt, Height, Phase, State};
 
 use crate::fixture::{
     Chain, LOCK_IN, assert_sound, cancel_id, code, genesis, phase_change, upgrade, version,
@@ -193,8 +193,7 @@ fn gov_09_the_first_block_of_the_new_version_activates_it() {
 fn gov_09_the_halt_survives_storage() {
     let (mut chain, _) = Chain::locked_in();
     let _ = chain.close(20);
-    let bytes = encoding::to_canonical(&chain.state);
-    let mut loaded: State = encoding::from_canonical(&bytes, bytes.len()).unwrap();
+    let mut loaded = State::from_rows(chain.state.rows()).unwrap();
     assert_eq!(loaded, chain.state);
     assert_sound(&loaded);
     assert!(loaded.halt().is_some());

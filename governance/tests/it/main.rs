@@ -21,4 +21,5 @@ mod model;
 mod properties;
 mod proposing;
 mod sending;
+mod store;
 mod voting;

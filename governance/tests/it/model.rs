@@ -1,186 +1,458 @@
-//! The rules once more, as naively as they can be written: validators are numbers, proposals stand in one list, and
-//! everything is counted anew whenever it is asked for. Written from the rule table; shares no code with the crate but
-//! the names of phases and choices, and the hash that breaks a tie.
+//! The rules once more, as naively as they can be written: keys are numbers, validators and proposals stand in lists, and
+//! everything is counted anew whenever it is asked for. Written from the rule table; shares no code with the crate but the
+//! names of phases, choices and readiness, and the hash that breaks a tie.
 
-use governance::{Choice, Phase, ProposalId};
+use std::collections::BTreeMap;
 
-#[derive(Clone, Debug)]
-pub(crate) struct Model {
-    pub(crate) powers: Vec<u64>,
+use governance::{Choice, Phase, ProposalId, Readiness};
+
+/// A key by its number. A validator is named after the governance key with which it entered.
+pub(crate) type Key = u8;
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Validator {
+    pub(crate) entered_with: Key,
+    pub(crate) key: Key,
+    pub(crate) block_key: Key,
+    pub(crate) name: Key,
+    pub(crate) power: u64,
+}
+
+/// The chain's parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Numbers {
     pub(crate) min_lead: u64,
     pub(crate) lock_in: u64,
     /// Approval must exceed this part of the total.
     pub(crate) part: (u64, u64),
-    pub(crate) height: u64,
-    /// The running version is 1.`minor`.0.
-    pub(crate) minor: u64,
-    pub(crate) sequences: Vec<u64>,
-    pub(crate) proposals: Vec<Entry>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Account {
+    pub(crate) sequence: u64,
+    pub(crate) reports: u64,
+    pub(crate) reporter: Option<Key>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    Add(Validator),
+    Remove(Key),
+    Power(Key, u64),
+    Rotate(Key, Option<Key>, Option<Key>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum About {
+    Upgrade { minor: u64, height: u64 },
+    Cancel { target: ProposalId },
+    Validators { height: u64, changes: Vec<Change> },
+    Numbers { height: u64, numbers: Numbers },
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub(crate) id: ProposalId,
     pub(crate) about: About,
-    pub(crate) proposer: usize,
+    pub(crate) proposer: Key,
     pub(crate) submitted: u64,
+    pub(crate) closes: u64,
     pub(crate) phase: Phase,
     pub(crate) ended: Option<u64>,
-    pub(crate) votes: Vec<Option<Choice>>,
+    pub(crate) votes: BTreeMap<Key, Choice>,
+    pub(crate) reports: BTreeMap<Key, Readiness>,
+    /// Power for it, against it, and in all, when it was last counted.
+    pub(crate) counted: (u64, u64, u64),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum About {
-    Upgrade { minor: u64, height: u64 },
-    Cancel { target: ProposalId },
+/// What somebody signs.
+#[derive(Clone, Debug)]
+pub(crate) struct Order {
+    pub(crate) signer: Key,
+    pub(crate) sequence: u64,
+    pub(crate) last_valid: u64,
+    pub(crate) what: What,
 }
+
+#[derive(Clone, Debug)]
+pub(crate) enum What {
+    Propose {
+        id: ProposalId,
+        about: About,
+    },
+    Vote {
+        id: ProposalId,
+        choice: Choice,
+    },
+    Withdraw {
+        id: ProposalId,
+    },
+    Authorize {
+        reporter: Option<Key>,
+    },
+    Report {
+        validator: Key,
+        id: ProposalId,
+        readiness: Readiness,
+    },
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Told {
+    Submitted(ProposalId, Key),
+    Cast(ProposalId, Key, Choice),
+    Withdrawn(ProposalId, Key),
+    Moved(Key, ProposalId, ProposalId),
+    Became(ProposalId, Phase, Phase),
+    Lapsed(ProposalId, Key),
+    NewSet(ProposalId, u64, u64),
+    NewNumbers(ProposalId, Numbers),
+    Dropped(ProposalId, String),
+    Reporter(Key, Option<Key>),
+    Ready(ProposalId, Key, Readiness),
+    Halted(ProposalId, u64, u64),
+    Activated(ProposalId, u64, u64),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Model {
+    pub(crate) numbers: Numbers,
+    pub(crate) validators: Vec<Validator>,
+    /// Of everybody who ever was a validator.
+    pub(crate) accounts: BTreeMap<Key, Account>,
+    pub(crate) height: u64,
+    /// The running version is 1.`minor`.0.
+    pub(crate) minor: u64,
+    pub(crate) proposals: Vec<Entry>,
+    pub(crate) changes_executed: u64,
+    pub(crate) told: Vec<Told>,
+}
+
+type Code = &'static str;
 
 impl Entry {
     fn is_upgrade(&self) -> bool {
         matches!(self.about, About::Upgrade { .. })
     }
 
+    fn is_cancel(&self) -> bool {
+        matches!(self.about, About::Cancel { .. })
+    }
+
+    pub(crate) fn is_change(&self) -> bool {
+        !self.is_upgrade() && !self.is_cancel()
+    }
+
     pub(crate) fn votes_count(&self) -> bool {
         self.phase == Phase::Voting || self.phase == Phase::Approved
     }
 
-    fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         self.ended.is_some()
+    }
+
+    pub(crate) fn height(&self) -> Option<u64> {
+        match self.about {
+            About::Upgrade { height, .. }
+            | About::Validators { height, .. }
+            | About::Numbers { height, .. } => Some(height),
+            About::Cancel { .. } => None,
+        }
     }
 }
 
 impl Model {
-    pub(crate) fn power(&self, entry: &Entry, choice: Choice) -> u64 {
-        (0..self.powers.len())
-            .filter(|who| entry.votes[*who] == Some(choice))
-            .map(|who| self.powers[who])
-            .sum()
+    pub(crate) fn new(validators: Vec<Validator>, numbers: Numbers) -> Self {
+        Self {
+            numbers,
+            validators,
+            accounts: BTreeMap::new(),
+            height: 1,
+            minor: 0,
+            proposals: Vec::new(),
+            changes_executed: 0,
+            told: Vec::new(),
+        }
     }
 
-    /// GOV-07: more than the part. GOV-08: the rest would not be more than the part.
-    fn is_more_than_the_part(&self, power: u64) -> bool {
-        let total: u128 = self.powers.iter().map(|power| u128::from(*power)).sum();
-        i128::try_from(u128::from(power) * u128::from(self.part.1)).unwrap()
-            - i128::try_from(total * u128::from(self.part.0)).unwrap()
-            > 0
+    pub(crate) fn account(&self, who: Key) -> Account {
+        self.accounts.get(&who).cloned().unwrap_or_default()
     }
 
-    fn entry(&self, id: ProposalId) -> Option<usize> {
+    pub(crate) fn entry(&self, id: ProposalId) -> Option<&Entry> {
+        self.proposals.iter().find(|entry| entry.id == id)
+    }
+
+    fn index(&self, id: ProposalId) -> Option<usize> {
         self.proposals.iter().position(|entry| entry.id == id)
-    }
-
-    fn close_of(&self, entry: &Entry) -> u64 {
-        match entry.about {
-            About::Upgrade { height, .. } => height - self.lock_in,
-            About::Cancel { target } => self.height_of(target) - 1,
-        }
-    }
-
-    fn height_of(&self, upgrade: ProposalId) -> u64 {
-        match self.proposals[self.entry(upgrade).unwrap()].about {
-            About::Upgrade { height, .. } => height,
-            About::Cancel { .. } => panic!("a cancel has no height"),
-        }
     }
 
     /// GOV-09: among the approved upgrades the earliest height, then the earliest submitted, then the smaller id.
     pub(crate) fn plan(&self) -> Option<&Entry> {
-        let mut best: Option<(u64, u64, ProposalId)> = None;
-        for entry in &self.proposals {
-            let About::Upgrade { height, .. } = entry.about else {
-                continue;
-            };
-            if entry.phase == Phase::Approved || entry.phase == Phase::LockedIn {
-                let rank = (height, entry.submitted, entry.id);
-                if best.is_none_or(|best| rank < best) {
-                    best = Some(rank);
-                }
+        let mut best: Option<&Entry> = None;
+        for entry in self.proposals.iter().filter(|entry| entry.is_upgrade()) {
+            let rank = |entry: &Entry| (entry.height(), entry.submitted, entry.id);
+            if (entry.phase == Phase::Approved || entry.phase == Phase::LockedIn)
+                && best.is_none_or(|best| rank(entry) < rank(best))
+            {
+                best = Some(entry);
             }
         }
-        best.map(|(_, _, id)| &self.proposals[self.entry(id).unwrap()])
+        best
     }
 
     /// The upgrade at whose height the chain stands, after the end of a block.
     pub(crate) fn halted_by(&self) -> Option<&Entry> {
         self.plan()
-            .filter(|entry| entry.phase == Phase::LockedIn && self.height_of(entry.id) == self.height)
+            .filter(|entry| entry.phase == Phase::LockedIn && entry.height() == Some(self.height))
     }
 
-    pub(crate) fn propose(
-        &mut self,
-        who: usize,
-        id: ProposalId,
-        minor: u64,
-        height: u64,
-    ) -> Result<(), &'static str> {
-        self.unused(id)?;
-        if minor <= self.minor {
-            return Err("GOV-03");
-        }
-        if height < self.height + self.min_lead {
-            return Err("GOV-02");
-        }
-        let mine = self
-            .proposals
-            .iter()
-            .filter(|entry| entry.proposer == who && entry.is_upgrade() && !entry.has_ended());
-        if mine.count() == 4 {
-            return Err("GOV-14.live-of-proposer");
-        }
-        self.submit(who, id, About::Upgrade { minor, height });
+    /// A transaction. GOV-15: a refused one changes nothing.
+    pub(crate) fn send(&mut self, order: &Order) -> Result<(), Code> {
+        let mut next = self.clone();
+        next.obey(order)?;
+        next.look_at_all();
+        *self = next;
         Ok(())
     }
 
-    pub(crate) fn cancel(
-        &mut self,
-        who: usize,
-        id: ProposalId,
-        target: ProposalId,
-    ) -> Result<(), &'static str> {
-        let Some(index) = self.entry(target) else {
-            return Err("GOV-11.unknown");
-        };
-        if !self.proposals[index].is_upgrade() {
-            return Err("GOV-11.not-upgrade");
+    fn obey(&mut self, order: &Order) -> Result<(), Code> {
+        if order.last_valid < self.height {
+            return Err("GOV-13.expired");
         }
-        if self.proposals[index].has_ended() {
+        if let What::Report {
+            validator,
+            id,
+            readiness,
+        } = order.what
+        {
+            return self.report(order, validator, id, readiness);
+        }
+        let sender = self
+            .validators
+            .iter()
+            .find(|validator| validator.key == order.signer);
+        let who = sender.ok_or("GOV-01")?.entered_with;
+        let account = self.accounts.entry(who).or_default();
+        in_turn(account.sequence, order.sequence)?;
+        account.sequence += 1;
+        match &order.what {
+            What::Propose { id, about } => self.propose(who, *id, about),
+            What::Vote { id, choice } => {
+                let index = self.votable(*id)?;
+                self.cast(who, index, *choice);
+                Ok(())
+            }
+            What::Withdraw { id } => {
+                let index = self.votable(*id)?;
+                self.proposals[index]
+                    .votes
+                    .remove(&who)
+                    .ok_or("GOV-06.no-ballot")?;
+                self.told.push(Told::Withdrawn(*id, who));
+                Ok(())
+            }
+            What::Authorize { reporter } => {
+                let signs_otherwise = |key: Key| {
+                    self.validators
+                        .iter()
+                        .any(|other| other.key == key || other.block_key == key)
+                };
+                if reporter.is_some_and(signs_otherwise) {
+                    return Err("GOV-16.key");
+                }
+                self.accounts.entry(who).or_default().reporter = *reporter;
+                self.told.push(Told::Reporter(who, *reporter));
+                Ok(())
+            }
+            What::Report { .. } => panic!("reports are not signed by governance keys"),
+        }
+    }
+
+    /// GOV-16.
+    fn report(
+        &mut self,
+        order: &Order,
+        validator: Key,
+        id: ProposalId,
+        readiness: Readiness,
+    ) -> Result<(), Code> {
+        let is_active = self
+            .validators
+            .iter()
+            .any(|other| other.entered_with == validator);
+        let account = self.accounts.entry(validator).or_default();
+        if !is_active || account.reporter != Some(order.signer) {
+            return Err("GOV-16");
+        }
+        in_turn(account.reports, order.sequence)?;
+        account.reports += 1;
+        let index = self.index(id).ok_or("GOV-16.proposal")?;
+        let entry = &mut self.proposals[index];
+        if !entry.is_upgrade() || entry.has_ended() {
+            return Err("GOV-16.proposal");
+        }
+        entry.reports.insert(validator, readiness);
+        self.told.push(Told::Ready(id, validator, readiness));
+        Ok(())
+    }
+
+    fn propose(&mut self, who: Key, id: ProposalId, about: &About) -> Result<(), Code> {
+        match about {
+            About::Cancel { target } => return self.propose_cancel(who, id, *target),
+            About::Upgrade { .. } => {}
+            About::Validators { changes, .. } => {
+                if changes.is_empty() || changes.len() > 64 {
+                    return Err("GOV-12.count");
+                }
+                for (index, change) in changes.iter().enumerate() {
+                    if changes[..index]
+                        .iter()
+                        .any(|earlier| named(earlier) == named(change))
+                    {
+                        return Err("GOV-12.twice");
+                    }
+                }
+            }
+            About::Numbers { numbers, .. } => {
+                let (above, below) = (u128::from(numbers.part.0), u128::from(numbers.part.1));
+                let fair = above * 3 >= below * 2 && above < below;
+                if numbers.lock_in < 2
+                    || numbers.min_lead <= numbers.lock_in
+                    || numbers.min_lead > 50_000_000
+                    || !fair
+                {
+                    return Err("GOV-12.parameters");
+                }
+            }
+        }
+        self.unused(id)?;
+        if let About::Upgrade { minor, .. } = about
+            && *minor <= self.minor
+        {
+            return Err("GOV-03");
+        }
+        let height = match about {
+            About::Upgrade { height, .. }
+            | About::Validators { height, .. }
+            | About::Numbers { height, .. } => *height,
+            About::Cancel { .. } => 0,
+        };
+        if height < self.height + self.numbers.min_lead {
+            return Err("GOV-02");
+        }
+        if height > self.height + 50_000_000 {
+            return Err("GOV-02.far");
+        }
+        let live: Vec<&Entry> = self
+            .proposals
+            .iter()
+            .filter(|entry| !entry.is_cancel() && !entry.has_ended())
+            .collect();
+        if live.len() >= 32 {
+            return Err("GOV-14.live");
+        }
+        if live.iter().filter(|entry| entry.proposer == who).count() >= 4 {
+            return Err("GOV-14.live-of-proposer");
+        }
+        match about {
+            About::Validators { changes, .. } => {
+                self.changed(changes)?;
+            }
+            About::Numbers { numbers, .. } if *numbers == self.numbers => return Err("GOV-12.nothing"),
+            About::Numbers { .. } | About::Upgrade { .. } | About::Cancel { .. } => {}
+        }
+        self.submit(who, id, about, height - self.numbers.lock_in);
+        Ok(())
+    }
+
+    /// GOV-11.
+    fn propose_cancel(&mut self, who: Key, id: ProposalId, target: ProposalId) -> Result<(), Code> {
+        let entry = self.entry(target).ok_or("GOV-11.unknown")?;
+        let height = entry.height().ok_or("GOV-11.not-upgrade")?;
+        if entry.has_ended() {
             return Err("GOV-11.ended");
         }
-        if self.proposals[index].phase != Phase::LockedIn {
+        if entry.phase != Phase::LockedIn {
             return Err("GOV-11");
         }
         self.unused(id)?;
-        if self.height >= self.height_of(target) {
+        if self.height >= height {
             return Err("GOV-11.late");
         }
-        self.submit(who, id, About::Cancel { target });
+        self.submit(who, id, &About::Cancel { target }, height - 1);
         Ok(())
     }
 
-    pub(crate) fn vote(&mut self, who: usize, id: ProposalId, choice: Choice) -> Result<(), &'static str> {
-        let index = self.votable(id)?;
-        self.cast(who, index, choice);
-        Ok(())
-    }
-
-    pub(crate) fn withdraw(&mut self, who: usize, id: ProposalId) -> Result<(), &'static str> {
-        let index = self.votable(id)?;
-        if self.proposals[index].votes[who].is_none() {
-            return Err("GOV-06.no-ballot");
+    /// GOV-12: the set after the changes, if they fit the set in force.
+    fn changed(&self, changes: &[Change]) -> Result<Vec<Validator>, Code> {
+        let mut after = self.validators.clone();
+        let mut moved: u128 = 0;
+        for change in changes {
+            let place = after
+                .iter()
+                .position(|validator| validator.entered_with == named(change));
+            match (change, place) {
+                (Change::Add(_), Some(_)) => return Err("GOV-12.set"),
+                (Change::Add(validator), None) => {
+                    moved += u128::from(validator.power);
+                    after.push(validator.clone());
+                }
+                (_, None) => return Err("GOV-12.unknown"),
+                (Change::Remove(_), Some(place)) => moved += u128::from(after.remove(place).power),
+                (Change::Power(_, power), Some(place)) => {
+                    let before = after[place].power;
+                    if before == *power {
+                        return Err("GOV-12.nothing");
+                    }
+                    moved += u128::from(before.max(*power) - before.min(*power));
+                    after[place].power = *power;
+                }
+                (Change::Rotate(_, key, block_key), Some(place)) => {
+                    let before = after[place].clone();
+                    after[place].key = key.unwrap_or(before.key);
+                    after[place].block_key = block_key.unwrap_or(before.block_key);
+                    if after[place] == before {
+                        return Err("GOV-12.nothing");
+                    }
+                    moved += u128::from(before.power);
+                }
+            }
         }
-        self.proposals[index].votes[who] = None;
-        self.sequences[who] += 1;
-        self.look_at_all();
-        Ok(())
+        let mut names: Vec<Key> = after.iter().map(|validator| validator.name).collect();
+        let mut keys: Vec<Key> = after
+            .iter()
+            .flat_map(|validator| [validator.key, validator.block_key])
+            .collect();
+        names.sort();
+        keys.sort();
+        let twice = |sorted: &[Key]| sorted.windows(2).any(|pair| pair[0] == pair[1]);
+        let total: u128 = after.iter().map(|validator| u128::from(validator.power)).sum();
+        let powerless = after.iter().any(|validator| validator.power == 0);
+        if after.is_empty() || twice(&names) || twice(&keys) || powerless || total > u128::from(u64::MAX) {
+            return Err("GOV-12.set");
+        }
+        if 3 * moved >= self.total() {
+            return Err("GOV-12");
+        }
+        Ok(after)
+    }
+
+    pub(crate) fn total(&self) -> u128 {
+        self.validators
+            .iter()
+            .map(|validator| u128::from(validator.power))
+            .sum()
     }
 
     pub(crate) fn end(&mut self) {
         // GOV-11: approved cancels take effect.
         for index in 0..self.proposals.len() {
-            if let (About::Cancel { target }, Phase::Approved) =
-                (self.proposals[index].about, self.proposals[index].phase)
+            if let (&About::Cancel { target }, Phase::Approved) =
+                (&self.proposals[index].about, self.proposals[index].phase)
             {
-                let target = self.entry(target).unwrap();
+                let target = self.index(target).unwrap();
                 self.finish(index, Phase::Executed);
                 self.finish(target, Phase::Cancelled);
             }
@@ -188,28 +460,103 @@ impl Model {
         // GOV-10.
         for index in 0..self.proposals.len() {
             let entry = &self.proposals[index];
-            if entry.votes_count() && self.close_of(entry) == self.height {
+            if entry.votes_count() && entry.closes == self.height {
                 if entry.phase == Phase::Approved {
-                    self.proposals[index].phase = Phase::LockedIn;
+                    self.enter(index, Phase::LockedIn);
                 } else {
                     self.finish(index, Phase::Expired);
                 }
             }
         }
+        // GOV-12.
+        let mut due: Vec<usize> = (0..self.proposals.len())
+            .filter(|index| {
+                let entry = &self.proposals[*index];
+                entry.is_change() && entry.phase == Phase::LockedIn && entry.height() == Some(self.height)
+            })
+            .collect();
+        due.sort_by_key(|index| (self.proposals[*index].submitted, self.proposals[*index].id));
+        let mut taken = false;
+        for index in due {
+            if taken {
+                self.finish(index, Phase::Superseded);
+                continue;
+            }
+            match self.carry_out(index) {
+                Ok(()) => {
+                    self.finish(index, Phase::Executed);
+                    self.changes_executed += 1;
+                    taken = true;
+                }
+                Err(code) => {
+                    self.told
+                        .push(Told::Dropped(self.proposals[index].id, code.to_owned()));
+                    self.finish(index, Phase::Superseded);
+                }
+            }
+        }
+        self.look_at_all();
+        if let Some(entry) = self.halted_by()
+            && let About::Upgrade { minor, height } = entry.about
+        {
+            self.told.push(Told::Halted(entry.id, height, minor));
+        }
+    }
+
+    /// GOV-12: what takes effect at the end of H.
+    fn carry_out(&mut self, index: usize) -> Result<(), Code> {
+        let id = self.proposals[index].id;
+        match self.proposals[index].about.clone() {
+            About::Validators { changes, .. } => {
+                let after = self.changed(&changes)?;
+                let before = std::mem::replace(&mut self.validators, after);
+                self.told.push(Told::NewSet(
+                    id,
+                    self.validators.len() as u64,
+                    u64::try_from(self.total()).unwrap(),
+                ));
+                for old in before {
+                    let new = self
+                        .validators
+                        .iter()
+                        .find(|validator| validator.entered_with == old.entered_with);
+                    if new.is_none() {
+                        self.accounts.entry(old.entered_with).or_default().reporter = None;
+                    }
+                    if new.is_none_or(|new| new.key != old.key) {
+                        for entry in self.proposals.iter_mut().filter(|entry| entry.votes_count()) {
+                            if entry.votes.remove(&old.entered_with).is_some() {
+                                self.told.push(Told::Lapsed(entry.id, old.entered_with));
+                            }
+                        }
+                    }
+                }
+            }
+            About::Numbers { numbers, .. } => {
+                if numbers == self.numbers {
+                    return Err("GOV-12.nothing");
+                }
+                self.numbers = numbers;
+                self.told.push(Told::NewNumbers(id, numbers));
+            }
+            About::Upgrade { .. } | About::Cancel { .. } => panic!("not a change"),
+        }
+        Ok(())
     }
 
     pub(crate) fn begin(&mut self) {
         let halted_by = self.halted_by().map(|entry| entry.id);
         self.height += 1;
         let Some(winner) = halted_by else { return };
-        let winner = self.entry(winner).unwrap();
-        if let About::Upgrade { minor, .. } = self.proposals[winner].about {
+        let index = self.index(winner).unwrap();
+        if let About::Upgrade { minor, .. } = self.proposals[index].about {
+            self.told.push(Told::Activated(winner, self.minor, minor));
             self.minor = minor;
         }
-        self.finish(winner, Phase::Executed);
+        self.finish(index, Phase::Executed);
         for index in 0..self.proposals.len() {
             let entry = &self.proposals[index];
-            if let (About::Upgrade { minor, .. }, false) = (entry.about, entry.has_ended())
+            if let (&About::Upgrade { minor, .. }, false) = (&entry.about, entry.has_ended())
                 && (entry.phase != Phase::Voting || minor <= self.minor)
             {
                 self.finish(index, Phase::Superseded);
@@ -217,24 +564,24 @@ impl Model {
         }
         for index in 0..self.proposals.len() {
             let entry = &self.proposals[index];
-            if let (About::Cancel { target }, false) = (entry.about, entry.has_ended())
-                && self.proposals[self.entry(target).unwrap()].has_ended()
+            if let (&About::Cancel { target }, false) = (&entry.about, entry.has_ended())
+                && self.entry(target).unwrap().has_ended()
             {
                 self.finish(index, Phase::Superseded);
             }
         }
     }
 
-    fn unused(&self, id: ProposalId) -> Result<(), &'static str> {
+    fn unused(&self, id: ProposalId) -> Result<(), Code> {
         match self.entry(id) {
             None => Ok(()),
-            Some(index) if self.proposals[index].has_ended() => Err("GOV-04.ended"),
+            Some(entry) if entry.has_ended() => Err("GOV-04.ended"),
             Some(_) => Err("GOV-04"),
         }
     }
 
-    fn votable(&self, id: ProposalId) -> Result<usize, &'static str> {
-        let index = self.entry(id).ok_or("GOV-06.unknown")?;
+    fn votable(&self, id: ProposalId) -> Result<usize, Code> {
+        let index = self.index(id).ok_or("GOV-06.unknown")?;
         if self.proposals[index].has_ended() {
             Err("GOV-06.ended")
         } else if self.proposals[index].phase == Phase::LockedIn {
@@ -244,54 +591,106 @@ impl Model {
         }
     }
 
-    fn submit(&mut self, who: usize, id: ProposalId, about: About) {
+    fn submit(&mut self, who: Key, id: ProposalId, about: &About, closes: u64) {
         self.proposals.push(Entry {
             id,
-            about,
+            about: about.clone(),
             proposer: who,
             submitted: self.height,
+            closes,
             phase: Phase::Voting,
             ended: None,
-            votes: vec![None; self.powers.len()],
+            votes: BTreeMap::new(),
+            reports: BTreeMap::new(),
+            counted: (0, 0, 0),
         });
+        self.told.push(Told::Submitted(id, who));
         // GOV-05.
         self.cast(who, self.proposals.len() - 1, Choice::Approve);
     }
 
-    fn cast(&mut self, who: usize, index: usize, choice: Choice) {
-        self.sequences[who] += 1;
+    fn cast(&mut self, who: Key, index: usize, choice: Choice) {
+        let id = self.proposals[index].id;
+        self.told.push(Told::Cast(id, who, choice));
         // GOV-06.
         if choice == Choice::Approve && self.proposals[index].is_upgrade() {
             for entry in &mut self.proposals {
-                if entry.is_upgrade() && entry.votes_count() && entry.votes[who] == Some(Choice::Approve) {
-                    entry.votes[who] = None;
+                let approves = entry.votes.get(&who) == Some(&Choice::Approve);
+                if entry.is_upgrade() && entry.votes_count() && approves && entry.id != id {
+                    entry.votes.remove(&who);
+                    self.told.push(Told::Moved(who, entry.id, id));
                 }
             }
         }
-        self.proposals[index].votes[who] = Some(choice);
-        self.look_at_all();
+        self.proposals[index].votes.insert(who, choice);
     }
 
+    /// GOV-07, GOV-08: counts everything whose votes count.
     fn look_at_all(&mut self) {
-        let total: u64 = self.powers.iter().sum();
+        let total = self.total();
         for index in 0..self.proposals.len() {
-            let entry = &self.proposals[index];
-            if !entry.votes_count() {
+            if !self.proposals[index].votes_count() {
                 continue;
             }
-            let against = self.power(entry, Choice::Reject);
-            if self.is_more_than_the_part(self.power(entry, Choice::Approve)) {
-                self.proposals[index].phase = Phase::Approved;
-            } else if self.is_more_than_the_part(total - against) {
-                self.proposals[index].phase = Phase::Voting;
+            let power = |choice: Choice| -> u128 {
+                let votes = &self.proposals[index].votes;
+                let cast = |validator: &&Validator| votes.get(&validator.entered_with) == Some(&choice);
+                self.validators
+                    .iter()
+                    .filter(cast)
+                    .map(|validator| u128::from(validator.power))
+                    .sum()
+            };
+            let (approving, against) = (power(Choice::Approve), power(Choice::Reject));
+            let enough = |power: u128| {
+                power * u128::from(self.numbers.part.1) > total * u128::from(self.numbers.part.0)
+            };
+            let phase = if enough(approving) {
+                Phase::Approved
+            } else if enough(total - against) {
+                Phase::Voting
             } else {
-                self.finish(index, Phase::Rejected);
+                Phase::Rejected
+            };
+            let small = |power: u128| u64::try_from(power).unwrap();
+            self.proposals[index].counted = (small(approving), small(against), small(total));
+            if phase == Phase::Rejected {
+                self.finish(index, phase);
+            } else {
+                self.enter(index, phase);
             }
+        }
+    }
+
+    fn enter(&mut self, index: usize, phase: Phase) {
+        let entry = &mut self.proposals[index];
+        if entry.phase != phase {
+            self.told.push(Told::Became(entry.id, entry.phase, phase));
+            entry.phase = phase;
         }
     }
 
     fn finish(&mut self, index: usize, phase: Phase) {
-        self.proposals[index].phase = phase;
+        self.enter(index, phase);
         self.proposals[index].ended = Some(self.height);
+    }
+}
+
+/// GOV-13.
+fn in_turn(expected: u64, found: u64) -> Result<(), Code> {
+    if found < expected {
+        Err("GOV-13.replay")
+    } else if found > expected {
+        Err("GOV-13.gap")
+    } else {
+        Ok(())
+    }
+}
+
+/// The validator that a change is about.
+fn named(change: &Change) -> Key {
+    match change {
+        Change::Add(validator) => validator.entered_with,
+        Change::Remove(who) | Change::Power(who, _) | Change::Rotate(who, _, _) => *who,
     }
 }

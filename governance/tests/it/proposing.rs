@@ -6,7 +6,7 @@ use governance::{
     MAX_URL_BYTES, Phase, Rejection, Upgrade,
 };
 
-use crate::fixture::{Chain, MIN_LEAD, artifact, code, id_of, phase_change, upgrade, validator_id, version};
+use crate::fixture::{Chain, MIN_LEAD, artifact, code, id_of, phase_change, upgrade, version};
 
 #[track_caller]
 fn proposing(upgrade: &Upgrade) -> Result<(), &'static str> {
@@ -51,7 +51,7 @@ fn gov_02_the_text_names_the_earliest_height() {
     );
     assert_eq!(
         rejection.to_string(),
-        "upgrade height 5 is too near: at block 1 the earliest is 11; propose a later height"
+        "height 5 is too near: at block 1 the earliest is 11; propose a later height"
     );
 }
 
@@ -166,7 +166,7 @@ fn gov_04_the_same_content_is_proposed_once() {
 fn gov_05_proposing_approves() {
     let mut chain = Chain::new(&[3, 1, 1]);
     let proposal = chain.propose(0, &upgrade("1.1.0", 20));
-    let ballot = chain.state.proposal(&proposal).unwrap().ballots[&validator_id(0)];
+    let ballot = chain.ballot(proposal, 0).unwrap();
     assert_eq!((ballot.choice, ballot.height), (Choice::Approve, Height(1)));
     assert_eq!(chain.tally(proposal).approving.0, 3);
 }
