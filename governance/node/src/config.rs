@@ -108,8 +108,10 @@ pub struct MempoolBounds {
     pub transactions: usize,
     /// Most canonical bytes of all of them.
     pub bytes: usize,
-    /// Most transactions of one sender.
+    /// Most transactions of one governance key.
     pub per_sender: usize,
+    /// Most reports of one reporter key.
+    pub per_reporter: usize,
     /// Most dropped transactions whose reason is remembered.
     pub remembered: usize,
 }
@@ -194,12 +196,14 @@ impl Default for MempoolBounds {
             transactions,
             bytes,
             per_sender,
+            per_reporter,
             remembered,
         } = MempoolLimits::default();
         Self {
             transactions,
             bytes,
             per_sender,
+            per_reporter,
             remembered,
         }
     }
@@ -356,6 +360,7 @@ impl MempoolBounds {
             ("transactions", self.transactions),
             ("bytes", self.bytes),
             ("per_sender", self.per_sender),
+            ("per_reporter", self.per_reporter),
         ];
         match bounds.into_iter().find(|(_, bound)| *bound == 0) {
             Some((key, _)) => Err(ConfigError::Empty {
@@ -373,6 +378,7 @@ impl MempoolBounds {
             transactions: self.transactions,
             bytes: self.bytes,
             per_sender: self.per_sender,
+            per_reporter: self.per_reporter,
             remembered: self.remembered,
         }
     }

@@ -14,7 +14,9 @@ pub const UNREACHABLE: u8 = 4;
 pub const NEWER_VERSION_REQUIRED: u8 = 10;
 /// The state belongs to an older version: the upgrade height has not been reached.
 pub const OLDER_VERSION_REQUIRED: u8 = 11;
-/// The chain store is damaged, full or in use, or cannot be read or written.
+/// The chain store is damaged, of another layout or in use.
 pub const STORE: u8 = 12;
+/// The disk is full or fails: what was committed is whole, and the node goes on when it is started on a disk that works.
+pub const DISK: u8 = 13;
 /// A bug: the program panicked.
 pub const BUG: u8 = 255;

@@ -3,16 +3,19 @@
 //! Everything here answers from snapshots, the store or the mempool; nothing waits for consensus. A [`Snapshot`] is
 //! published after the block is durable, so what a reader sees is never taken back.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use governance::{Digest, Halt, Height, Rejection, ReleaseVersion, SignedTransaction, State, TransactionId};
+use governance::{
+    Action, Ballot, CertificateChain, Digest, Halt, Height, ProposalId, ReadinessReport, Rejection,
+    ReleaseVersion, SignedTransaction, State, TransactionId, ValidatorId,
+};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::chronicle::Chronicle;
-use crate::mempool::{Admission, Mempool};
+use crate::mempool::{Mempool, NotAdmitted};
 use crate::store::{BlockRecord, Store, StoreError};
 
 /// The chain after one committed block.
@@ -110,6 +113,7 @@ pub(crate) struct Shared {
     pub(crate) store: Arc<Store>,
     pub(crate) mempool: Mutex<Mempool>,
     pub(crate) peers: Arc<AtomicU32>,
+    pub(crate) equivocations: Arc<AtomicU64>,
     /// Transactions admitted here, to be told to the other nodes.
     pub(crate) gossip: mpsc::Sender<SignedTransaction>,
 }
@@ -142,6 +146,13 @@ impl NodeHandle {
         if let Some(halt) = self.halt() {
             return Err(SubmitError::Halted(halt));
         }
+        // Cheap questions before the signature: a client may send what it likes.
+        if transaction.transaction.chain_id == *snapshot.state.chain_id() {
+            if !snapshot.state.knows_sender(&transaction) {
+                return Err(SubmitError::Rejected(unknown_sender(&transaction)));
+            }
+            self.shared.mempool().room_for(&transaction)?;
+        }
         let verified = transaction
             .verify(snapshot.state.chain_id())
             .map_err(SubmitError::Rejected)?;
@@ -149,13 +160,7 @@ impl NodeHandle {
         if self.committed(id)?.is_some() {
             return Err(SubmitError::AlreadyKnown(id));
         }
-        match self.shared.mempool().admit(verified) {
-            Admission::Admitted => {}
-            Admission::AlreadyKnown => return Err(SubmitError::AlreadyKnown(id)),
-            Admission::Rejected(rejection) => return Err(SubmitError::Rejected(rejection)),
-            Admission::PoolFull { limit, unit } => return Err(SubmitError::PoolFull { limit, unit }),
-            Admission::SenderLimit { limit } => return Err(SubmitError::SenderLimit { limit }),
-        }
+        self.shared.mempool().admit(verified)?;
         // A queue that is full now is no loss: everything pending is told again after every few blocks.
         match self.shared.gossip.try_send(transaction) {
             Ok(()) | Err(mpsc::error::TrySendError::Full(_)) => Ok(id),
@@ -189,6 +194,53 @@ impl NodeHandle {
         self.shared.store.record(height)
     }
 
+    /// The ballots on a proposal, live at `snapshot` or ended, by validator id, from the first one above `after`.
+    pub fn ballots(
+        &self,
+        snapshot: &Snapshot,
+        proposal: &ProposalId,
+        after: Option<&ValidatorId>,
+        limit: usize,
+    ) -> Result<Vec<(ValidatorId, Ballot)>, StoreError> {
+        match snapshot.state.ballots(proposal, after) {
+            Some(live) => Ok(live.take(limit).map(|(id, ballot)| (*id, *ballot)).collect()),
+            None => self.shared.store.ballots(proposal, after, limit),
+        }
+    }
+
+    /// The readiness reports on an upgrade, in the same way.
+    pub fn reports(
+        &self,
+        snapshot: &Snapshot,
+        proposal: &ProposalId,
+        after: Option<&ValidatorId>,
+        limit: usize,
+    ) -> Result<Vec<(ValidatorId, ReadinessReport)>, StoreError> {
+        match snapshot.state.reports(proposal, after) {
+            Some(live) => Ok(live.take(limit).map(|(id, report)| (*id, *report)).collect()),
+            None => self.shared.store.reports(proposal, after, limit),
+        }
+    }
+
+    /// GOV-17: the certificate of a proposal that is approved or locked in, or was, with those of the changes before it.
+    pub fn certificate(
+        &self,
+        snapshot: &Snapshot,
+        proposal: &ProposalId,
+    ) -> Result<Option<CertificateChain>, StoreError> {
+        let certificate = match snapshot.state.proposal(proposal) {
+            Some(found) if found.phase.is_live() => snapshot.state.certificate(proposal),
+            Some(_) | None => self.shared.store.certificate(proposal)?,
+        };
+        let Some(certificate) = certificate else {
+            return Ok(None);
+        };
+        // The store may be a block ahead of the snapshot.
+        let after = snapshot.height.next().unwrap_or(snapshot.height);
+        let changes = self.shared.store.changes_below(after)?;
+        Ok(Some(CertificateChain::new(changes, certificate)))
+    }
+
     /// The release version stamped into this binary.
     pub fn release(&self) -> &ReleaseVersion {
         &self.shared.release
@@ -211,6 +263,11 @@ impl NodeHandle {
     /// Nodes connected to this one.
     pub fn peers(&self) -> u32 {
         self.shared.peers.load(Ordering::Relaxed)
+    }
+
+    /// Pairs of contradicting votes or proposals that this node has seen since its start, each signed by one validator.
+    pub fn equivocations(&self) -> u64 {
+        self.shared.equivocations.load(Ordering::Relaxed)
     }
 
     /// Transactions waiting for a block.
@@ -245,5 +302,34 @@ impl NodeHandle {
     fn committed(&self, id: TransactionId) -> Result<Option<Height>, SubmitError> {
         let outcome = self.shared.store.transaction(id).map_err(SubmitError::Store)?;
         Ok(outcome.map(|outcome| outcome.height))
+    }
+}
+
+/// What the rules say about a key that may not send such a transaction.
+fn unknown_sender(transaction: &SignedTransaction) -> Rejection {
+    let public_key = transaction.public_key;
+    match transaction.transaction.action {
+        Action::ReportReadiness { validator, .. } => Rejection::NotTheReporter {
+            public_key,
+            validator,
+        },
+        Action::ProposeUpgrade(_)
+        | Action::ProposeCancel { .. }
+        | Action::Vote { .. }
+        | Action::Withdraw { .. }
+        | Action::ProposeValidators(_)
+        | Action::ProposeParameters(_)
+        | Action::AuthorizeReporter { .. } => Rejection::NotAValidator { public_key },
+    }
+}
+
+impl From<NotAdmitted> for SubmitError {
+    fn from(refusal: NotAdmitted) -> Self {
+        match refusal {
+            NotAdmitted::AlreadyKnown(id) => Self::AlreadyKnown(id),
+            NotAdmitted::Rejected(rejection) => Self::Rejected(rejection),
+            NotAdmitted::PoolFull { limit, unit } => Self::PoolFull { limit, unit },
+            NotAdmitted::SenderLimit { limit } => Self::SenderLimit { limit },
+        }
     }
 }

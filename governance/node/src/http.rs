@@ -38,5 +38,6 @@ async fn status(Shared((node, moniker)): Shared<(NodeHandle, String)>) -> Json<V
         })),
         "peers": node.peers(),
         "mempool_transactions": node.mempool_len(),
+        "equivocations": node.equivocations(),
     }))
 }

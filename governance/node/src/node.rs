@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex};
 
 use governance::{BlockRefusal, Genesis, ReleaseVersion, SigningKey};
@@ -99,6 +99,7 @@ impl Node {
             release: options.release,
             store: Arc::new(store),
             peers: Arc::new(AtomicU32::new(0)),
+            equivocations: Arc::new(AtomicU64::new(0)),
             gossip,
         });
         let (snapshots, receiver) = watch::channel(Arc::new(first_snapshot(&loaded)));
@@ -118,6 +119,7 @@ impl Node {
             ports: Ports {
                 gossip: gossip_queue,
                 peers: Arc::clone(&shared.peers),
+                equivocations: Arc::clone(&shared.equivocations),
             },
             application: Chain::new(shared, loaded, snapshots),
         })

@@ -1,7 +1,10 @@
 //! gRPC: `governance.v1`, health and reflection. Everything is answered from the handle; nothing here decides.
 
+mod ballots;
+pub(crate) mod certificates;
 mod events;
-mod queries;
+mod pages;
+pub(crate) mod queries;
 mod submit;
 
 use std::pin::Pin;
@@ -66,6 +69,11 @@ pub(crate) async fn serve(listener: TcpListener, node: NodeHandle, moniker: Stri
     }
 }
 
+/// A fault of this node, with its causes.
+fn internal(error: &(dyn std::error::Error + 'static)) -> Status {
+    Status::internal(crate::cli::chain(error))
+}
+
 struct Rpc {
     node: NodeHandle,
     moniker: String,
@@ -101,17 +109,35 @@ impl GovernanceService for Rpc {
         &self,
         request: Request<pb::ListProposalsRequest>,
     ) -> Result<Response<pb::ListProposalsResponse>, Status> {
-        Ok(Response::new(queries::proposals(
-            &self.node,
-            request.into_inner(),
-        )))
+        queries::proposals(&self.node, request.get_ref()).map(Response::new)
     }
 
     async fn get_proposal(
         &self,
         request: Request<pb::GetProposalRequest>,
     ) -> Result<Response<pb::GetProposalResponse>, Status> {
-        queries::proposal(&self.node, request.into_inner()).map(Response::new)
+        queries::proposal(&self.node, request.get_ref()).map(Response::new)
+    }
+
+    async fn list_ballots(
+        &self,
+        request: Request<pb::ListBallotsRequest>,
+    ) -> Result<Response<pb::ListBallotsResponse>, Status> {
+        ballots::ballots(&self.node, request.get_ref()).map(Response::new)
+    }
+
+    async fn list_reports(
+        &self,
+        request: Request<pb::ListReportsRequest>,
+    ) -> Result<Response<pb::ListReportsResponse>, Status> {
+        ballots::reports(&self.node, request.get_ref()).map(Response::new)
+    }
+
+    async fn get_certificate(
+        &self,
+        request: Request<pb::GetCertificateRequest>,
+    ) -> Result<Response<pb::GetCertificateResponse>, Status> {
+        queries::certificate(&self.node, request.get_ref()).map(Response::new)
     }
 
     async fn get_plan(
@@ -123,9 +149,16 @@ impl GovernanceService for Rpc {
 
     async fn list_validators(
         &self,
-        _: Request<pb::ListValidatorsRequest>,
+        request: Request<pb::ListValidatorsRequest>,
     ) -> Result<Response<pb::ListValidatorsResponse>, Status> {
-        Ok(Response::new(queries::validators(&self.node)))
+        queries::validators(&self.node, request.get_ref()).map(Response::new)
+    }
+
+    async fn get_validator(
+        &self,
+        request: Request<pb::GetValidatorRequest>,
+    ) -> Result<Response<pb::GetValidatorResponse>, Status> {
+        queries::validator(&self.node, request.get_ref()).map(Response::new)
     }
 
     async fn get_status(

@@ -19,6 +19,7 @@ use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
 use crate::handle::{NodeHandle, Snapshot};
+use crate::rpc::{certificates, queries};
 
 /// Why the socket cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -113,6 +114,17 @@ impl NodeService for Link {
         let reports =
             WatchStream::new(self.node.subscribe()).map(move |snapshot| Ok(report(&node, &snapshot)));
         Ok(Response::new(Box::pin(reports)))
+    }
+
+    async fn get_certificate(
+        &self,
+        request: Request<pb::GetCertificateRequest>,
+    ) -> Result<Response<pb::GetCertificateResponse>, Status> {
+        let snapshot = self.node.snapshot();
+        let proposal = queries::by_id(&snapshot.state, &request.get_ref().proposal_id)?;
+        Ok(Response::new(pb::GetCertificateResponse {
+            certificate: certificates::certificate(&self.node, &snapshot, proposal)?,
+        }))
     }
 }
 

@@ -101,7 +101,8 @@ async fn serve(config: &Config, options: NodeOptions) -> Result<(), CommandError
     let _ = std::fs::remove_file(&config.visor.socket);
     ended.map_err(|error| {
         let code = match &error {
-            EngineError::Application(ApplicationError::Store(_)) => exit_code::STORE,
+            EngineError::Application(ApplicationError::Store(error)) => store_code(error),
+            EngineError::Log => exit_code::DISK,
             EngineError::Application(
                 ApplicationError::Refused(_)
                 | ApplicationError::Diverged { .. }
@@ -132,16 +133,23 @@ fn start_error(error: StartError) -> CommandError {
             | BlockRefusal::BlockOpen { .. }
             | BlockRefusal::HeightExhausted { .. },
         ) => exit_code::FAILED,
-        // The store is whole; the genesis is not the one it was made from.
-        StartError::Store(StoreError::ForeignChain { .. } | StoreError::Genesis(_)) => exit_code::CONFIG,
-        StartError::Store(
-            StoreError::Open { .. }
-            | StoreError::InUse { .. }
-            | StoreError::Access { .. }
-            | StoreError::Schema { .. }
-            | StoreError::Damaged { .. },
-        ) => exit_code::STORE,
+        StartError::Store(error) => store_code(error),
         StartError::Listen { .. } => exit_code::CONFIG,
     };
     CommandError::new(code, error)
+}
+
+/// What a service manager should know about a store that cannot be used.
+pub(super) const fn store_code(error: &StoreError) -> u8 {
+    match error {
+        // The store is whole; the genesis is not the one it was made from.
+        StoreError::ForeignChain { .. } | StoreError::Genesis(_) => exit_code::CONFIG,
+        StoreError::Disk { .. } => exit_code::DISK,
+        StoreError::Open { .. }
+        | StoreError::InUse { .. }
+        | StoreError::Access { .. }
+        | StoreError::OlderSchema { .. }
+        | StoreError::NewerSchema { .. }
+        | StoreError::Damaged { .. } => exit_code::STORE,
+    }
 }

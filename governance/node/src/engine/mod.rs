@@ -9,7 +9,7 @@ pub mod malachite;
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use governance::{Digest, Height, SignedTransaction, ValidatorSet};
 use tokio::sync::mpsc;
@@ -27,6 +27,17 @@ pub struct Info {
     pub validators: ValidatorSet,
     /// Whether the running version may execute no further block.
     pub halted: bool,
+}
+
+/// What a transaction from another node was worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hearing {
+    /// New, and waiting for a block now.
+    Admitted,
+    /// Known, refused by a rule, or without room: it happens between honest nodes.
+    Useless,
+    /// Its signature is wrong: no honest node passes that on.
+    Forged,
 }
 
 /// A committed block with the engine's proof that it was decided, as the engine handed it over.
@@ -47,7 +58,11 @@ pub enum ApplicationError {
     #[error("the decided block cannot be executed")]
     Refused(#[source] governance::BlockRefusal),
     /// The decided block builds on another state than ours.
-    #[error("this node has diverged: block {height} builds on state root {decided}, ours is {ours}")]
+    #[error(
+        "this node has diverged: block {height} builds on state root {decided}, ours is {ours}; the state here is not the \
+         chain's, by damage, by a wrong snapshot or by another program: remove the data folder and sync again, and tell \
+         the chain's developers if it happens twice"
+    )]
     Diverged {
         /// The decided block.
         height: Height,
@@ -69,8 +84,8 @@ pub trait Application: Send + 'static {
     /// Where the chain stands.
     fn info(&self) -> Info;
 
-    /// A transaction that another node has told us about. `true` when it was new and has been admitted.
-    fn check_transaction(&mut self, transaction: SignedTransaction) -> bool;
+    /// A transaction that another node has told us about.
+    fn check_transaction(&mut self, transaction: SignedTransaction) -> Hearing;
 
     /// Transactions that wait for a block, oldest first, up to `bytes` canonical bytes: to be told to the other nodes.
     fn pending_transactions(&self, bytes: usize) -> Vec<SignedTransaction>;
@@ -79,7 +94,7 @@ pub trait Application: Send + 'static {
     fn propose_block(&mut self) -> Block;
 
     /// Whether this node may vote for `block` as the next one.
-    fn validate_block(&self, block: &Block) -> Result<(), BlockFault>;
+    fn validate_block(&mut self, block: &Block) -> Result<(), BlockFault>;
 
     /// Executes a decided block and returns the state root after it. Nothing is durable or visible yet.
     fn execute_block(&mut self, block: &Block) -> Result<Digest, ApplicationError>;
@@ -105,6 +120,8 @@ pub struct Ports {
     pub gossip: mpsc::Receiver<SignedTransaction>,
     /// Where the engine writes how many nodes are connected.
     pub peers: Arc<AtomicU32>,
+    /// Where the engine counts the contradicting messages of validators that it has seen.
+    pub equivocations: Arc<AtomicU64>,
 }
 
 /// Why an engine ended.
@@ -122,6 +139,12 @@ pub enum EngineError {
         /// What is known.
         reason: String,
     },
+    /// What this node has signed cannot be made durable, so it signs nothing more.
+    #[error(
+        "the write-ahead log of consensus cannot be written or read: the engine's own log lines say why; make room on the \
+         disk or repair it, then start the node again, and it goes on where it was"
+    )]
+    Log,
     /// It decided a block that this node has never seen whole.
     #[error("block {height} with id {block} was decided, but this node does not have it")]
     UnknownBlock {

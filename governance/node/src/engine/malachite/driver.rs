@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_malachitebft_app_channel::app::consensus::VoteExtensionError;
@@ -17,17 +17,20 @@ use arc_malachitebft_app_channel::app::types::{LocallyProposedValue, ProposedVal
 use arc_malachitebft_app_channel::{AppMsg, Channels, NetworkMsg, Reply};
 use governance::{Digest, Height, ReleaseVersion, SignedTransaction};
 use tokio::sync::mpsc;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use super::codec::{self, MAX_GOSSIP_BYTES, MAX_SYNC_BYTES, WireCodec};
 use super::configuration::ConsensusOptions;
 use super::context::{Address, Candidate, ChainHeight, GovernanceContext, Part, ProposedBlock, Validators};
+use super::evidence;
+use super::forgers::Forgers;
 use super::peers::{Peer, Peers, Quorum};
-use super::proposals::Proposals;
+use super::proposals::{Proposals, Standing};
 use super::proposer;
 use super::signing::{ConsensusSigner, ConsensusVerifier};
 use crate::engine::{
-    Application, ApplicationError, Block, BlockFault, EngineError, Info, MAX_BLOCK_TRANSACTIONS, Ports,
+    Application, ApplicationError, Block, BlockFault, EngineError, Hearing, Info, MAX_BLOCK_TRANSACTIONS,
+    Ports,
 };
 
 #[cfg(test)]
@@ -53,6 +56,7 @@ pub(crate) struct Driver<A> {
     _requests: mpsc::Sender<arc_malachitebft_app_channel::ConsensusRequest<Context>>,
     peers: Peers,
     peer_count: Arc<AtomicU32>,
+    equivocations: Arc<AtomicU64>,
     gossip: mpsc::Receiver<SignedTransaction>,
     signer: ConsensusSigner,
     verifier: ConsensusVerifier,
@@ -61,6 +65,7 @@ pub(crate) struct Driver<A> {
     codec: WireCodec,
     options: ConsensusOptions,
     proposals: Proposals,
+    forgers: Forgers,
     next_stream: u64,
     /// The engine's question what to do after the last block of this version. It is never answered.
     halted: Option<Reply<Next<Context>>>,
@@ -102,6 +107,7 @@ impl<A: Application> Driver<A> {
             _requests: requests,
             peers: Peers::new(net_requests),
             peer_count: ports.peers,
+            equivocations: ports.equivocations,
             gossip: ports.gossip,
             address: Address::of(&signer.public_key()),
             release,
@@ -110,6 +116,7 @@ impl<A: Application> Driver<A> {
             codec,
             options,
             proposals: Proposals::default(),
+            forgers: Forgers::default(),
             next_stream: 0,
             halted: None,
         }
@@ -189,7 +196,7 @@ impl<A: Application> Driver<A> {
             }
             AppMsg::ReceivedProposalPart {
                 from,
-                published_by: _,
+                published_by,
                 part,
                 reply,
             } => {
@@ -201,7 +208,9 @@ impl<A: Application> Driver<A> {
                     Part::Block(proposed) => answer(reply, self.received_block(proposed)),
                     Part::Transactions(transactions) => {
                         answer(reply, None);
-                        self.received_transactions(transactions, &from.to_base58());
+                        // The author, whose signature the network has checked; the neighbour may only have passed it on.
+                        let author = published_by.unwrap_or(from);
+                        self.received_transactions(transactions, &author.to_base58());
                     }
                 }
             }
@@ -214,8 +223,15 @@ impl<A: Application> Driver<A> {
                 answer(reply, ());
             }
             AppMsg::Finalized {
-                certificate, reply, ..
-            } => self.finalized(certificate.height, reply),
+                certificate,
+                extensions: _,
+                evidence,
+                reply,
+            } => {
+                let found = evidence::report(certificate.height, &evidence);
+                self.equivocations.fetch_add(found, Ordering::Relaxed);
+                self.finalized(certificate.height, reply);
+            }
             AppMsg::GetDecidedValues { range, reply } => {
                 answer(
                     reply,
@@ -340,27 +356,43 @@ impl<A: Application> Driver<A> {
         if self.info.halted || height < next {
             return None;
         }
-        let id = proposed.block.id();
-        // Heights ahead are judged with today's validators; a change in between costs a round, nothing else.
-        let turn = proposer::select(&self.validators, height, proposed.round);
-        if proposed.proposer != turn.address
-            || !self
-                .verifier
-                .verify_block(height, round, &id, &proposed.signature, &turn.key)
-        {
-            tracing::debug!(block.height = height.0, block.id = %id, "a block that its round's proposer has not signed");
-            return None;
-        }
         if height > next {
-            self.proposals.wait(height, round, proposed);
+            // Judged when its height begins: the validator set may be another one then.
+            let standing = if self.is_from_its_proposer(&proposed) {
+                Standing::Accepted
+            } else {
+                Standing::Unknown
+            };
+            self.proposals.wait(round, proposed, standing);
             return None;
         }
         self.proposals.enter(height);
         self.judge(proposed)
     }
 
-    /// A signed block of the next height, with this node's opinion of it.
+    /// Whether the one whose turn it is has signed this block for its height and round, by the set of the next height.
+    fn is_from_its_proposer(&self, proposed: &ProposedBlock) -> bool {
+        let Some(round) = proposed.round.as_u32() else {
+            return false;
+        };
+        let height = ChainHeight::from(proposed.block.height);
+        let turn = proposer::select(&self.validators, height, proposed.round);
+        let id = proposed.block.id();
+        proposed.proposer == turn.address
+            && self
+                .verifier
+                .verify_block(height, round, &id, &proposed.signature, &turn.key)
+    }
+
+    /// A block of the next height, with this node's opinion of it. `None` when it is not its proposer's, or not wanted.
     fn judge(&mut self, proposed: ProposedBlock) -> Option<ProposedValue<Context>> {
+        if !self.is_from_its_proposer(&proposed) {
+            tracing::debug!(
+                block.height = proposed.block.height.0, validator.address = %proposed.proposer,
+                "a block that its round's proposer has not signed"
+            );
+            return None;
+        }
         let candidate = Candidate::new(Arc::clone(&proposed.block));
         if !self.proposals.take(
             proposed.round.as_u32()?,
@@ -380,7 +412,7 @@ impl<A: Application> Driver<A> {
         })
     }
 
-    fn validity(&self, block: &Block, id: &Digest) -> Validity {
+    fn validity(&mut self, block: &Block, id: &Digest) -> Validity {
         match self.application.validate_block(block) {
             Ok(()) => Validity::Valid,
             Err(fault @ BlockFault::ParentStateRoot { .. }) => {
@@ -417,7 +449,13 @@ impl<A: Application> Driver<A> {
         }
         let block = Arc::new(block);
         let candidate = Candidate::new(Arc::clone(&block));
-        let validity = self.validity(&block, &candidate.id);
+        // More than two thirds have signed for an id; the engine compares it with this one. When it is the same and the
+        // block builds on another state, then ours is not the chain's: executing it says so and stops the node, where a
+        // refusal would leave it waiting for ever.
+        let validity = match self.validity(&block, &candidate.id) {
+            Validity::Invalid if block.parent_state_root != self.info.state_root => Validity::Valid,
+            judged => judged,
+        };
         self.proposals.enter(height);
         self.proposals.keep(number, candidate.id, block);
         SyncedValueOutcome::Verdict(ProposedValue {
@@ -456,9 +494,33 @@ impl<A: Application> Driver<A> {
             application.execute_block(&block)?;
             application.commit(certificate)
         })?;
-        self.validators = Validators::new(&info.validators);
+        if info.validators != self.info.validators {
+            self.follow(&info);
+        }
         self.info = info;
         Ok(())
+    }
+
+    /// Another validator set decides the heights after this one.
+    fn follow(&mut self, info: &Info) {
+        let voted = self.validators.contains(&self.address);
+        self.validators = Validators::new(&info.validators);
+        let votes = self.validators.contains(&self.address);
+        tracing::info!(
+            block.height = info.height.0,
+            validators.count = self.validators.as_slice().len(),
+            validators.power = self.validators.total(),
+            "the validator set changes with the next block"
+        );
+        match (voted, votes) {
+            (false, true) => tracing::info!("this node votes from the next block on"),
+            (true, false) => {
+                tracing::warn!(
+                    "this node's consensus key is in the validator set no more: it follows the chain without voting"
+                );
+            }
+            (true, true) | (false, false) => {}
+        }
     }
 
     /// The height is over. After the last block of this version nothing follows.
@@ -496,11 +558,25 @@ impl<A: Application> Driver<A> {
         if self.info.halted {
             return;
         }
+        if self.forgers.is_ignored(from, Instant::now()) {
+            return;
+        }
         // Nobody has more to tell at once than fits a block.
         for transaction in transactions.into_iter().take(MAX_BLOCK_TRANSACTIONS) {
             let id = transaction.id();
-            if self.application.check_transaction(transaction) {
-                tracing::debug!(transaction.id = %id, peer.id = from, "transaction received");
+            match self.application.check_transaction(transaction) {
+                Hearing::Admitted => {
+                    tracing::debug!(transaction.id = %id, peer.id = from, "transaction received");
+                }
+                Hearing::Useless => {}
+                Hearing::Forged => {
+                    tracing::warn!(
+                        transaction.id = %id, peer.id = from,
+                        "a node passes on transactions that nobody has signed: its transactions are ignored for a while"
+                    );
+                    self.forgers.ignore(from, Instant::now());
+                    return;
+                }
             }
         }
     }

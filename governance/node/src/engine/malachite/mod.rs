@@ -13,6 +13,8 @@ mod codec;
 mod configuration;
 mod context;
 mod driver;
+mod evidence;
+mod forgers;
 mod peers;
 mod proposals;
 mod proposer;
@@ -24,6 +26,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use arc_malachitebft_app_channel::app::engine::consensus::ConsensusMsg;
+use arc_malachitebft_app_channel::app::metrics;
 use arc_malachitebft_app_channel::app::types::Keypair;
 use arc_malachitebft_app_channel::app::types::codec::Codec as _;
 use arc_malachitebft_app_channel::{
@@ -43,6 +46,8 @@ use signing::{ConsensusSigner, ConsensusVerifier};
 /// How long the engine's parts may take to close their connections and files. What is not closed by then, the end of
 /// the process closes.
 const STOP_TIMEOUT: Duration = Duration::from_millis(500);
+/// The metric by which the engine tells that its write-ahead log has failed.
+const SAFETY_FAILURE: &str = "node_safety_failure";
 /// Requests to the engine's actors that may wait; this node asks for the state of the network about once a second.
 const REQUEST_QUEUE: usize = 16;
 
@@ -118,8 +123,23 @@ impl Engine for Malachite {
         let outcome = driver.run(stop).await;
 
         stop_engine(engine).await;
-        outcome
+        match outcome {
+            Err(EngineError::Stopped { .. }) if log_has_failed(&self.moniker) => Err(EngineError::Log),
+            other => other,
+        }
     }
+}
+
+/// Whether the engine has stopped because it could not keep what it has signed. It says so in its metrics alone.
+fn log_has_failed(moniker: &str) -> bool {
+    let mut text = String::new();
+    metrics::export(&mut text);
+    let label = format!("moniker=\"{moniker}\"");
+    text.lines().any(|line| {
+        line.contains(SAFETY_FAILURE)
+            && line.contains(&label)
+            && line.split_whitespace().next_back() == Some("1")
+    })
 }
 
 /// Stops the engine's parts and waits until their sockets and files are closed.

@@ -124,9 +124,10 @@ mod tests {
     use governance::{Power, PublicKey, ValidatorId, ValidatorSet};
 
     use super::*;
+    use crate::fixture::key;
 
     fn address(number: u8) -> Address {
-        Address::of(&PublicKey([number; 32]))
+        Address::of(&PublicKey::from(&key(number)))
     }
 
     fn peer(number: u8, version: &ReleaseVersion) -> Peer {
@@ -157,8 +158,8 @@ mod tests {
         let validators = (1..=4).map(|number| governance::Validator {
             id: ValidatorId([number; 20]),
             name: number.to_string(),
-            governance_key: PublicKey([number + 100; 32]),
-            consensus_key: PublicKey([number; 32]),
+            governance_key: PublicKey::from(&key(number + 100)),
+            consensus_key: PublicKey::from(&key(number)),
             power: Power(1),
         });
         let (old, new) = (ReleaseVersion::new(1, 0, 0), ReleaseVersion::new(1, 1, 0));

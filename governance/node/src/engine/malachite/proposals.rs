@@ -1,10 +1,13 @@
 //! Blocks that have been proposed and not yet decided.
 //!
-//! Bounded, also against proposers who send what they like: for the height under way two blocks per round, in a window of
-//! rounds that moves with consensus; for the heights after it a few signed parts that wait until their parent is
-//! committed.
+//! Bounded, also against peers who send what they like: for the height under way two blocks per round, in a window of
+//! rounds that moves with consensus; for the heights after it a few parts that wait until their parent is committed.
+//!
+//! Who proposes at a later height is known only when the height before it is committed: the validator set may change in
+//! between. So a part that waits is judged when its height begins. Until then one place per round is kept for a part
+//! that today's set would accept, and a few more for parts of proposers whom today's set does not know.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use governance::Digest;
@@ -20,6 +23,9 @@ const MAX_ROUNDS: usize = 32;
 const MAX_ROUNDS_AHEAD: u32 = 8;
 /// Heights ahead of ours whose parts are kept. One who is further behind catches up by sync.
 const MAX_HEIGHTS_AHEAD: u64 = 4;
+/// Parts of later heights that today's validator set does not accept: about 4 MiB. They matter around a change of the set
+/// alone; who floods these places costs the rounds after a change some time, and nothing else.
+const MAX_UNKNOWN_AHEAD: usize = 16;
 
 /// See the module.
 #[derive(Default)]
@@ -32,7 +38,19 @@ pub(crate) struct Proposals {
     taken: BTreeMap<u32, Vec<Digest>>,
     /// What this node has proposed, by round.
     own: BTreeMap<u32, Digest>,
+    /// By height and round: accepted under the set of the height under way.
     ahead: BTreeMap<(ChainHeight, u32), ProposedBlock>,
+    /// Not accepted under that set, oldest first.
+    unknown: VecDeque<ProposedBlock>,
+}
+
+/// What the validator set of the height under way says about a part of a later height.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It would be its proposer's turn, and the signature is right.
+    Accepted,
+    /// It would not be accepted; under a changed set it may.
+    Unknown,
 }
 
 impl Proposals {
@@ -40,9 +58,11 @@ impl Proposals {
     pub(crate) fn enter(&mut self, height: ChainHeight) {
         if height != self.height {
             let ahead = std::mem::take(&mut self.ahead);
+            let unknown = std::mem::take(&mut self.unknown);
             *self = Self {
                 height,
                 ahead,
+                unknown,
                 ..Self::default()
             };
         }
@@ -53,16 +73,20 @@ impl Proposals {
         self.round = round;
     }
 
-    /// The parts that have been waiting for `height`. Those of lower heights are forgotten.
+    /// The parts that have been waiting for `height`, to be judged now. Those of lower heights are forgotten.
     pub(crate) fn waiting_for(&mut self, height: ChainHeight) -> Vec<ProposedBlock> {
         let later = self
             .ahead
             .split_off(&(ChainHeight(height.0.saturating_add(1)), 0));
         let current = std::mem::replace(&mut self.ahead, later);
-        current
+        let accepted = current.into_values();
+        let (unknown, later): (VecDeque<_>, _) = std::mem::take(&mut self.unknown)
             .into_iter()
-            .filter(|((at, _), _)| *at == height)
-            .map(|(_, part)| part)
+            .partition(|part| ChainHeight::from(part.block.height) <= height);
+        self.unknown = later;
+        accepted
+            .chain(unknown)
+            .filter(|part| ChainHeight::from(part.block.height) == height)
             .collect()
     }
 
@@ -113,11 +137,27 @@ impl Proposals {
         self.own.get(&round).and_then(|id| self.get(id))
     }
 
-    /// Keeps a signed part of a later height until its parent is committed, if it is not too far ahead.
-    pub(crate) fn wait(&mut self, height: ChainHeight, round: u32, part: ProposedBlock) {
+    /// Keeps a part of a later height until its parent is committed, if it is not too far ahead.
+    pub(crate) fn wait(&mut self, round: u32, part: ProposedBlock, standing: Standing) {
+        let height = ChainHeight::from(part.block.height);
         let is_near = height > self.height && height.0 <= self.height.0.saturating_add(MAX_HEIGHTS_AHEAD);
-        if is_near && round <= MAX_ROUNDS_AHEAD {
-            self.ahead.entry((height, round)).or_insert(part);
+        if !is_near || round > MAX_ROUNDS_AHEAD {
+            return;
+        }
+        match standing {
+            Standing::Accepted => {
+                self.ahead.entry((height, round)).or_insert(part);
+            }
+            Standing::Unknown => {
+                if self.unknown.contains(&part) {
+                    return;
+                }
+                // The newest are kept: what was sent long before its height is the more likely to be junk.
+                while self.unknown.len() >= MAX_UNKNOWN_AHEAD {
+                    self.unknown.pop_front();
+                }
+                self.unknown.push_back(part);
+            }
         }
     }
 }
@@ -195,13 +235,10 @@ mod tests {
         proposals.keep_own(0, id, of_five);
         assert!(proposals.own(0).is_some());
         for height in 5..=11 {
-            proposals.wait(ChainHeight(height), 0, part(height, 0));
+            proposals.wait(0, part(height, 0), Standing::Accepted);
         }
-        proposals.wait(
-            ChainHeight(6),
-            MAX_ROUNDS_AHEAD + 1,
-            part(6, MAX_ROUNDS_AHEAD + 1),
-        );
+        let far = part(6, MAX_ROUNDS_AHEAD + 1);
+        proposals.wait(MAX_ROUNDS_AHEAD + 1, far, Standing::Accepted);
         assert_eq!(proposals.ahead.len(), 4, "heights 6 to 9");
         proposals.enter(ChainHeight(7));
         assert!(proposals.own(0).is_none() && proposals.get(&id).is_none());
@@ -212,5 +249,30 @@ mod tests {
         );
         assert!(proposals.waiting_for(ChainHeight(6)).is_empty(), "forgotten");
         assert_eq!(proposals.ahead.len(), 2);
+    }
+
+    #[test]
+    fn parts_of_unknown_proposers_wait_in_places_of_their_own() {
+        let mut proposals = Proposals::default();
+        proposals.enter(ChainHeight(5));
+        proposals.wait(0, part(6, 0), Standing::Accepted);
+        for number in 0..=u8::try_from(MAX_UNKNOWN_AHEAD).unwrap() {
+            let mut stranger = part(6 + u64::from(number % 2), 0);
+            stranger.proposer = Address([number + 1; 20]);
+            proposals.wait(0, stranger.clone(), Standing::Unknown);
+            proposals.wait(0, stranger, Standing::Unknown);
+        }
+        assert_eq!(proposals.unknown.len(), MAX_UNKNOWN_AHEAD);
+        proposals.enter(ChainHeight(6));
+        let waiting = proposals.waiting_for(ChainHeight(6));
+        assert_eq!(waiting.len(), 1 + MAX_UNKNOWN_AHEAD / 2);
+        assert_eq!(
+            waiting[0],
+            part(6, 0),
+            "what today's set accepted is judged first"
+        );
+        assert_eq!(proposals.unknown.len(), MAX_UNKNOWN_AHEAD / 2);
+        assert!(proposals.waiting_for(ChainHeight(8)).is_empty());
+        assert!(proposals.unknown.is_empty());
     }
 }

@@ -82,6 +82,7 @@ mod tests {
 
     use super::super::context::Address;
     use super::*;
+    use crate::fixture::key;
 
     fn set(powers: &[u64]) -> Validators {
         let validators = powers
@@ -90,8 +91,8 @@ mod tests {
             .map(|(power, number)| governance::Validator {
                 id: ValidatorId([number; 20]),
                 name: format!("validator-{number}"),
-                governance_key: PublicKey([number; 32]),
-                consensus_key: PublicKey([number.wrapping_add(100); 32]),
+                governance_key: PublicKey::from(&key(number)),
+                consensus_key: PublicKey::from(&key(number + 100)),
                 power: Power(*power),
             });
         Validators::new(&ValidatorSet::new(validators.collect()).unwrap())

@@ -37,9 +37,12 @@ impl Application for Ledger {
         self.info.clone()
     }
 
-    fn check_transaction(&mut self, transaction: SignedTransaction) -> bool {
+    fn check_transaction(&mut self, transaction: SignedTransaction) -> Hearing {
+        if transaction.verify(&chain_id()).is_err() {
+            return Hearing::Forged;
+        }
         self.heard.push(transaction);
-        true
+        Hearing::Admitted
     }
 
     fn pending_transactions(&self, _bytes: usize) -> Vec<SignedTransaction> {
@@ -50,7 +53,7 @@ impl Application for Ledger {
         block(self.info.height.0 + 1, self.info.state_root, self.heard.clone())
     }
 
-    fn validate_block(&self, block: &Block) -> Result<(), BlockFault> {
+    fn validate_block(&mut self, block: &Block) -> Result<(), BlockFault> {
         let expected = self.info.state_root;
         if block.parent_state_root == expected {
             Ok(())
@@ -116,6 +119,7 @@ fn fixture(halt_at: u64) -> Fixture {
     let ports = Ports {
         gossip,
         peers: Arc::new(AtomicU32::new(0)),
+        equivocations: Arc::new(AtomicU64::new(0)),
     };
     Fixture {
         driver: Driver::new(Ledger::new(halt_at), ports, channels, setup),
