@@ -7,18 +7,20 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser};
-use governance::ChainId;
+use governance::{ChainId, Subject};
 
 use crate::client::Client;
 use crate::command::{self, Command};
 use crate::command_error::{CommandError, Kind};
+use crate::describe::{Names, Surroundings};
 use crate::exit_code;
 use crate::keystore::{KeyName, Keystore};
 use crate::ui::Ui;
 
 /// A validator's wallet: keys, upgrade proposals, votes
 ///
-/// Exit codes: 0 done, 1 rejected or failed, 2 wrong usage, 3 home or key, 4 no node answers, 255 a bug in the wallet.
+/// Exit codes: 0 done, 1 rejected or failed, 2 wrong usage, 3 home or key, 4 no node answers,
+/// 5 a certificate proves nothing, 255 a bug in the wallet.
 #[derive(Parser)]
 #[command(name = "wallet", version)]
 pub(crate) struct Cli {
@@ -74,7 +76,7 @@ pub(crate) struct Context {
     home: Option<PathBuf>,
     node: String,
     pub(crate) key: Option<KeyName>,
-    chain_id: Option<ChainId>,
+    pub(crate) chain_id: Option<ChainId>,
     pub(crate) ui: Ui,
 }
 
@@ -92,6 +94,25 @@ impl Context {
 
     pub(crate) async fn connect(&self) -> Result<Client, CommandError> {
         Ok(Client::connect(&self.node, self.chain_id.as_ref()).await?)
+    }
+
+    /// What a person wants to know beside a proposal; a program that confirmed beforehand is told nothing of it.
+    pub(crate) async fn surroundings(
+        &self,
+        subject: &Subject,
+        client: &mut Client,
+    ) -> Result<Surroundings, CommandError> {
+        let named = matches!(subject, Subject::Validators(_)) && !self.ui.is_silent();
+        Ok(Surroundings {
+            height: Some(client.status().height.0),
+            interval: self.block_interval(client).await,
+            parameters: Some(client.status().parameters),
+            names: if named {
+                Names::new(&client.validators().await?)
+            } else {
+                Names::default()
+            },
+        })
     }
 
     /// For the time to a height that a person reads.

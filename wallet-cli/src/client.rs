@@ -3,9 +3,15 @@
 //! The node is not trusted with what is signed: a proposal counts only when its id is the hash of its content on this
 //! chain (GOV-04) and it is the one that was asked for.
 
+mod lists;
+mod wanted;
+
 use std::time::Duration;
 
-use governance::{ChainId, Height, Proposal, ProposalId, SignedTransaction, TransactionId, Validator};
+use governance::{
+    Account, ChainId, Height, MAX_CERTIFICATE_BYTES, Proposal, ProposalId, SignedTransaction, TransactionId,
+    Validator,
+};
 use proto::InvalidMessage;
 use proto::pb::governance::v1 as pb;
 use proto::pb::governance::v1::get_transaction_response::Outcome as PbOutcome;
@@ -13,13 +19,15 @@ use proto::pb::governance::v1::governance_service_client::GovernanceServiceClien
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request};
 
+pub(crate) use self::lists::{ListedBallot, ListedReport};
+pub(crate) use self::wanted::Wanted;
 use crate::client_error::{ClientError, PATIENCE, failure, rejection_code};
 use crate::node_status::NodeStatus;
 
 /// One long poll: short enough for a proxy in between not to cut it.
 const LONG_POLL: Duration = Duration::from_secs(10);
-/// The most proposals with the most votes that a chain may have are far smaller.
-const MAX_ANSWER_BYTES: usize = 64 << 20;
+/// The largest answer is a certificate.
+const MAX_ANSWER_BYTES: usize = MAX_CERTIFICATE_BYTES + 1024;
 /// As the chain's own look-up.
 const MIN_ID_DIGITS: usize = 8;
 /// Blocks over which the interval is averaged: enough to even out a slow proposer.
@@ -121,20 +129,32 @@ impl Client {
         Ok(())
     }
 
-    pub(crate) async fn validators(&mut self) -> Result<Vec<(Validator, u64)>, ClientError> {
-        let request = patient(pb::ListValidatorsRequest {}, PATIENCE);
-        let answer = self.service.list_validators(request).await;
-        let answer = answer.map_err(|status| failure(&self.url, status))?.into_inner();
-        let convert = |validator| <(Validator, u64)>::try_from(validator).map_err(self.not_understood());
-        answer.validators.into_iter().map(convert).collect()
-    }
-
-    pub(crate) async fn proposals(&mut self, include_ended: bool) -> Result<Vec<Proposal>, ClientError> {
-        let request = patient(pb::ListProposalsRequest { include_ended }, PATIENCE);
-        let answer = self.service.list_proposals(request).await;
-        let answer = answer.map_err(|status| failure(&self.url, status))?.into_inner();
-        let convert = |proposal| self.genuine(proposal, "the list of proposals");
-        answer.proposals.into_iter().map(convert).collect()
+    /// The active validator with this id, key or name; `None` when there is none.
+    pub(crate) async fn validator(
+        &mut self,
+        wanted: &Wanted,
+    ) -> Result<Option<(Validator, Account)>, ClientError> {
+        let request = pb::GetValidatorRequest {
+            key: Some(wanted.into()),
+        };
+        let answer = match self.service.get_validator(patient(request, PATIENCE)).await {
+            Ok(answer) => answer.into_inner(),
+            Err(status) if status.code() == Code::NotFound => return Ok(None),
+            Err(status) => return Err(failure(&self.url, status)),
+        };
+        let Some(message) = answer.validator else {
+            return Ok(None);
+        };
+        let found = <(Validator, Account)>::try_from(message).map_err(self.not_understood())?;
+        if wanted.is_met(&found) {
+            Ok(Some(found))
+        } else {
+            Err(ClientError::OtherValidator {
+                url: self.url.clone(),
+                asked: wanted.to_string(),
+                found: found.0.id,
+            })
+        }
     }
 
     /// The proposal that a person means: an id, at least eight of its first digits, or a name like `v1.2.0@12345`.
@@ -174,6 +194,15 @@ impl Client {
         let answer = self.service.get_plan(request).await;
         let answer = answer.map_err(|status| failure(&self.url, status))?.into_inner();
         answer.plan.map(|plan| self.genuine(plan, "the plan")).transpose()
+    }
+
+    /// The certificate of a proposal, as its bytes. Whether it proves anything is for [`governance::CertificateChain`] to say.
+    pub(crate) async fn certificate(&mut self, proposal: ProposalId) -> Result<Vec<u8>, ClientError> {
+        let key = pb::get_certificate_request::Key::Id(proposal.0.to_vec());
+        let request = patient(pb::GetCertificateRequest { key: Some(key) }, PATIENCE);
+        let answer = self.service.get_certificate(request).await;
+        let answer = answer.map_err(|status| failure(&self.url, status))?.into_inner();
+        Ok(answer.certificate)
     }
 
     pub(crate) async fn submit(&mut self, signed: &SignedTransaction) -> Result<Submitted, ClientError> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use governance::{ChainId, ProposalId};
+use governance::{ChainId, ProposalId, ValidatorId};
 use proto::InvalidMessage;
 use tonic::{Code, Status};
 
@@ -40,6 +40,18 @@ pub(crate) enum ClientError {
         url: String,
         asked: String,
         found: ProposalId,
+    },
+    #[error("asked for {asked}, the node at {url} answers with another validator: {found}")]
+    OtherValidator {
+        url: String,
+        asked: String,
+        found: ValidatorId,
+    },
+    #[error("the list of {what} that the node at {url} gives makes no sense: {problem}")]
+    List {
+        url: String,
+        what: &'static str,
+        problem: &'static str,
     },
     #[error("the node at {url} has no room for more transactions: {message}")]
     Busy { url: String, message: String },

@@ -24,6 +24,7 @@ pub(crate) enum Kind {
     Usage,
     Config,
     Unreachable,
+    Unproven,
     /// Nobody reads standard output any more: nothing to say, and nobody to say it to.
     BrokenPipe,
 }
@@ -104,6 +105,7 @@ impl Kind {
             Self::Usage => exit_code::USAGE,
             Self::Config => exit_code::CONFIG,
             Self::Unreachable => exit_code::UNREACHABLE,
+            Self::Unproven => exit_code::UNPROVEN,
         }
     }
 
@@ -114,6 +116,7 @@ impl Kind {
             Self::Usage => "usage",
             Self::Config => "config",
             Self::Unreachable => "unreachable",
+            Self::Unproven => "unproven",
         }
     }
 }
@@ -169,7 +172,7 @@ impl From<ClientError> for CommandError {
                     "`wallet proposals --all` lists the proposals; name one by its id, at least 8 of its first digits, or like v1.2.0@12345",
                 ),
             ),
-            ClientError::Deceived { .. } => (
+            ClientError::Deceived { .. } | ClientError::OtherValidator { .. } | ClientError::List { .. } => (
                 Kind::Failed,
                 Some("do not trust this node; ask another one with --node"),
             ),
@@ -227,6 +230,8 @@ fn hint_for(code: &str) -> Option<&'static str> {
             "another transaction of this key is under way: wait for the next block and run the command again",
         ),
         "GOV-13.expired" => Some("run the command again; --valid-for sets for how many blocks it is valid"),
+        "GOV-12.parameters" => Some("`wallet status` shows the parameters in force"),
+        "GOV-16.proposal" => Some("`wallet proposals` lists the live proposals"),
         _ => None,
     };
     exact.or(match rule {
@@ -236,6 +241,10 @@ fn hint_for(code: &str) -> Option<&'static str> {
         "GOV-04" => Some("`wallet proposals --all` shows it; `wallet vote approve ID` approves it"),
         "GOV-10" => Some("`wallet propose-cancel ID` proposes to stop it"),
         "GOV-11" => Some("`wallet proposal ID` shows its phase"),
+        "GOV-12" => Some("`wallet validators` shows the validators with their ids and powers"),
+        "GOV-16" => {
+            Some("`wallet validators --json` shows each validator's reporter key; choose yours with --key")
+        }
         _ => None,
     })
 }
@@ -268,6 +277,7 @@ mod tests {
             (Kind::Usage, 2),
             (Kind::Config, 3),
             (Kind::Unreachable, 4),
+            (Kind::Unproven, 5),
         ] {
             assert_eq!(kind.exit_code(), code, "{kind:?}");
         }

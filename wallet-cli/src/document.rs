@@ -1,10 +1,13 @@
 //! What `--json` prints: one object with `"schema": 1`. The shapes are a contract, described in the README; fields are
 //! added, never removed or changed.
 
-use governance::{Phase, Proposal, Subject, Tally, TransactionId, Validator};
+use governance::{
+    Account, Artifact, ChainId, Choice, Parameters, Phase, Proposal, ProposalId, Proven, PublicKey,
+    Readiness, Subject, Tally, TransactionId, Validator, ValidatorChange, ValidatorId,
+};
 use serde::Serialize;
 
-use crate::client::Outcome;
+use crate::client::{ListedBallot, ListedReport, Outcome};
 use crate::node_status::NodeStatus;
 
 /// Puts the schema before the fields of a document.
@@ -24,8 +27,8 @@ impl<T> Document<T> {
 #[derive(Serialize)]
 pub(crate) struct KeyDocument {
     pub(crate) name: String,
-    pub(crate) public_key: governance::PublicKey,
-    pub(crate) validator_id: governance::ValidatorId,
+    pub(crate) public_key: PublicKey,
+    pub(crate) validator_id: ValidatorId,
     pub(crate) file: String,
 }
 
@@ -47,14 +50,27 @@ pub(crate) struct KeyEntry {
 #[derive(Serialize)]
 pub(crate) struct SentDocument {
     pub(crate) transaction_id: TransactionId,
-    pub(crate) proposal_id: governance::ProposalId,
+    pub(crate) proposal_id: ProposalId,
     pub(crate) name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) choice: Option<governance::Choice>,
+    pub(crate) choice: Option<Choice>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) readiness: Option<Readiness>,
     /// `null` when nobody waited.
     pub(crate) committed_height: Option<u64>,
     /// As it stands after that block; `null` when nobody waited.
     pub(crate) proposal: Option<ProposalDocument>,
+}
+
+/// What `authorize-reporter` sent.
+#[derive(Serialize)]
+pub(crate) struct ReporterDocument {
+    pub(crate) transaction_id: TransactionId,
+    pub(crate) validator_id: ValidatorId,
+    /// `null`: nobody reports any more.
+    pub(crate) reporter_key: Option<PublicKey>,
+    /// `null` when nobody waited.
+    pub(crate) committed_height: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -93,27 +109,79 @@ pub(crate) struct PlanDocument {
 }
 
 #[derive(Serialize)]
+pub(crate) struct BallotsDocument {
+    pub(crate) chain_id: String,
+    pub(crate) height: u64,
+    pub(crate) proposal_id: ProposalId,
+    pub(crate) name: String,
+    pub(crate) phase: Phase,
+    pub(crate) tally: TallyDocument,
+    pub(crate) ballots: Vec<BallotDocument>,
+}
+
+/// Where a certificate was written.
+#[derive(Serialize)]
+pub(crate) struct CertificateDocument {
+    pub(crate) chain_id: String,
+    pub(crate) proposal_id: ProposalId,
+    pub(crate) name: String,
+    pub(crate) phase: Phase,
+    pub(crate) bytes: usize,
+    pub(crate) file: String,
+}
+
+/// What a certificate has proven.
+#[derive(Serialize)]
+pub(crate) struct ProvenDocument {
+    chain_id: ChainId,
+    proposal_id: ProposalId,
+    name: String,
+    #[serde(flatten)]
+    subject: SubjectDocument,
+    votes_close_height: u64,
+    /// How many validators approve it.
+    approvals: usize,
+    tally: TallyDocument,
+    /// How many changes of validators or parameters lead from the genesis to it.
+    changes_since_genesis: usize,
+}
+
+#[derive(Serialize)]
 pub(crate) struct ProposalDocument {
     id: String,
     name: String,
-    /// `upgrade` or `cancel`.
-    kind: &'static str,
-    version: Option<String>,
-    upgrade_height: Option<u64>,
-    artifacts: Vec<governance::Artifact>,
-    description: Option<String>,
-    target: Option<String>,
+    #[serde(flatten)]
+    subject: SubjectDocument,
     proposer: String,
     submitted_height: u64,
     votes_close_height: u64,
     phase: Phase,
     ended_height: Option<u64>,
     tally: TallyDocument,
-    ballots: Vec<BallotDocument>,
+    /// `null` where they were not asked for.
+    ballots: Option<Vec<BallotDocument>>,
+    /// `null` where they were not asked for.
+    reports: Option<Vec<ReportDocument>>,
+}
+
+/// What a proposal says. Every field is always there; what another kind of proposal says is `null` or empty.
+#[derive(Serialize)]
+struct SubjectDocument {
+    /// `upgrade`, `cancel`, `validators` or `parameters`.
+    kind: &'static str,
+    /// The last block before it takes effect; `null` for a cancel.
+    effect_height: Option<u64>,
+    description: Option<String>,
+    version: Option<String>,
+    upgrade_height: Option<u64>,
+    artifacts: Vec<Artifact>,
+    target: Option<String>,
+    changes: Vec<ValidatorChange>,
+    parameters: Option<Parameters>,
 }
 
 #[derive(Serialize)]
-struct TallyDocument {
+pub(crate) struct TallyDocument {
     approving: u64,
     rejecting: u64,
     total: u64,
@@ -124,10 +192,26 @@ struct TallyDocument {
 }
 
 #[derive(Serialize)]
-struct BallotDocument {
+pub(crate) struct BallotDocument {
     validator_id: String,
-    choice: governance::Choice,
+    choice: Choice,
     height: u64,
+    by_proposing: bool,
+    /// `null` when it is no active validator any more.
+    name: Option<String>,
+    /// As it is now.
+    power: u64,
+}
+
+#[derive(Serialize)]
+struct ReportDocument {
+    validator_id: String,
+    readiness: Readiness,
+    height: u64,
+    /// `null` when it is no active validator any more.
+    name: Option<String>,
+    /// As it is now.
+    power: u64,
 }
 
 #[derive(Serialize)]
@@ -146,6 +230,10 @@ pub(crate) struct ValidatorDocument {
     consensus_key: String,
     power: u64,
     next_sequence: u64,
+    reporter_key: Option<String>,
+    next_report_sequence: u64,
+    /// The upgrade that it approved last and has not left.
+    approves: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -159,9 +247,12 @@ pub(crate) struct StatusDocument {
     next_block_version: String,
     halt: Option<HaltDocument>,
     next_upgrade: Option<NextUpgradeDocument>,
-    parameters: governance::Parameters,
+    parameters: Parameters,
     peers: u32,
     mempool_transactions: u32,
+    executed_changes: u64,
+    validators: u64,
+    total_power: u64,
 }
 
 #[derive(Serialize)]
@@ -184,7 +275,7 @@ pub(crate) struct ErrorDocument {
 
 #[derive(Serialize)]
 pub(crate) struct ErrorContent {
-    /// `rejected`, `failed`, `usage`, `config`, `unreachable`.
+    /// `rejected`, `failed`, `usage`, `config`, `unreachable`, `unproven`.
     pub(crate) kind: &'static str,
     /// The rule's stable code when the network rejected the transaction.
     pub(crate) code: Option<String>,
@@ -192,35 +283,113 @@ pub(crate) struct ErrorContent {
     pub(crate) hints: Vec<String>,
 }
 
+impl From<&Subject> for SubjectDocument {
+    fn from(subject: &Subject) -> Self {
+        let empty = Self {
+            kind: "",
+            effect_height: subject.height().map(|height| height.0),
+            description: None,
+            version: None,
+            upgrade_height: None,
+            artifacts: Vec::new(),
+            target: None,
+            changes: Vec::new(),
+            parameters: None,
+        };
+        match subject {
+            Subject::Upgrade(upgrade) => Self {
+                kind: "upgrade",
+                description: Some(upgrade.description.clone()),
+                version: Some(upgrade.version.to_string()),
+                upgrade_height: Some(upgrade.height.0),
+                artifacts: upgrade.artifacts.clone(),
+                ..empty
+            },
+            Subject::Cancel { target } => Self {
+                kind: "cancel",
+                target: Some(target.to_string()),
+                ..empty
+            },
+            Subject::Validators(change) => Self {
+                kind: "validators",
+                description: Some(change.description.clone()),
+                changes: change.changes.clone(),
+                ..empty
+            },
+            Subject::Parameters(change) => Self {
+                kind: "parameters",
+                description: Some(change.description.clone()),
+                parameters: Some(change.parameters),
+                ..empty
+            },
+        }
+    }
+}
+
 impl From<&Proposal> for ProposalDocument {
     fn from(proposal: &Proposal) -> Self {
-        let (upgrade, target) = match &proposal.subject {
-            Subject::Upgrade(upgrade) => (Some(upgrade), None),
-            Subject::Cancel { target } => (None, Some(target.to_string())),
-        };
-        let ballots = proposal.ballots.iter().map(|(validator, ballot)| BallotDocument {
-            validator_id: validator.to_string(),
-            choice: ballot.choice,
-            height: ballot.height.0,
-        });
         Self {
             id: proposal.id.to_string(),
             name: proposal.name(),
-            kind: if upgrade.is_some() { "upgrade" } else { "cancel" },
-            version: upgrade.map(|upgrade| upgrade.version.to_string()),
-            upgrade_height: upgrade.map(|upgrade| upgrade.height.0),
-            artifacts: upgrade
-                .map(|upgrade| upgrade.artifacts.clone())
-                .unwrap_or_default(),
-            description: upgrade.map(|upgrade| upgrade.description.clone()),
-            target,
+            subject: (&proposal.subject).into(),
             proposer: proposal.proposer.to_string(),
             submitted_height: proposal.submitted_height.0,
             votes_close_height: proposal.votes_close_height.0,
             phase: proposal.phase,
             ended_height: proposal.ended_height.map(|height| height.0),
             tally: (&proposal.tally).into(),
-            ballots: ballots.collect(),
+            ballots: None,
+            reports: None,
+        }
+    }
+}
+
+impl ProposalDocument {
+    pub(crate) fn with_lists(self, ballots: &[ListedBallot], reports: &[ListedReport]) -> Self {
+        Self {
+            ballots: Some(ballots.iter().map(Into::into).collect()),
+            reports: Some(reports.iter().map(Into::into).collect()),
+            ..self
+        }
+    }
+}
+
+impl ProvenDocument {
+    pub(crate) fn new(chain_id: &ChainId, subject: &Subject, proven: &Proven, changes: usize) -> Self {
+        Self {
+            chain_id: chain_id.clone(),
+            proposal_id: proven.proposal,
+            name: subject.name(),
+            subject: subject.into(),
+            votes_close_height: proven.votes_close_height.0,
+            approvals: proven.approvals,
+            tally: (&proven.tally).into(),
+            changes_since_genesis: changes,
+        }
+    }
+}
+
+impl From<&ListedBallot> for BallotDocument {
+    fn from(listed: &ListedBallot) -> Self {
+        Self {
+            validator_id: listed.validator.to_string(),
+            choice: listed.ballot.choice,
+            height: listed.ballot.height.0,
+            by_proposing: listed.ballot.by_proposing,
+            name: listed.active.as_ref().map(|(name, _)| name.clone()),
+            power: listed.active.as_ref().map_or(0, |(_, power)| power.0),
+        }
+    }
+}
+
+impl From<&ListedReport> for ReportDocument {
+    fn from(listed: &ListedReport) -> Self {
+        Self {
+            validator_id: listed.validator.to_string(),
+            readiness: listed.report.readiness,
+            height: listed.report.height.0,
+            name: listed.active.as_ref().map(|(name, _)| name.clone()),
+            power: listed.active.as_ref().map_or(0, |(_, power)| power.0),
         }
     }
 }
@@ -238,15 +407,18 @@ impl From<&Tally> for TallyDocument {
     }
 }
 
-impl From<&(Validator, u64)> for ValidatorDocument {
-    fn from((validator, next_sequence): &(Validator, u64)) -> Self {
+impl From<&(Validator, Account)> for ValidatorDocument {
+    fn from((validator, account): &(Validator, Account)) -> Self {
         Self {
             id: validator.id.to_string(),
             name: validator.name.clone(),
             governance_key: validator.governance_key.to_string(),
             consensus_key: validator.consensus_key.to_string(),
             power: validator.power.0,
-            next_sequence: *next_sequence,
+            next_sequence: account.next_sequence,
+            reporter_key: account.reporter.map(|key| key.to_string()),
+            next_report_sequence: account.next_report_sequence,
+            approves: account.approves.map(|proposal| proposal.to_string()),
         }
     }
 }
@@ -276,6 +448,9 @@ impl StatusDocument {
             parameters: status.parameters,
             peers: status.peers,
             mempool_transactions: status.mempool_transactions,
+            executed_changes: status.executed_changes,
+            validators: status.validators,
+            total_power: status.total_power.0,
         }
     }
 }

@@ -248,7 +248,7 @@ impl Keystore {
         self.check_directory()?;
         let path = self.path(&name);
         let content = key_file::format(&name.0, &signing_key);
-        match durable_file::create(&self.directory, &format!("{name}{SUFFIX}"), &content) {
+        match durable_file::create(&self.directory, format!("{name}{SUFFIX}"), &content, 0o600) {
             Ok(()) => Ok(Key { name, signing_key }),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 Err(KeystoreError::Exists { name, path })

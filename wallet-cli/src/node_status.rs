@@ -1,6 +1,6 @@
 //! Where the chain and the node stand.
 
-use governance::{ChainId, Halt, Height, Parameters, ReleaseVersion};
+use governance::{ChainId, Halt, Height, Parameters, Power, ReleaseVersion};
 use proto::pb::governance::v1 as pb;
 
 /// One answer to `GetStatus`.
@@ -18,6 +18,9 @@ pub(crate) struct NodeStatus {
     pub(crate) parameters: Parameters,
     pub(crate) peers: u32,
     pub(crate) mempool_transactions: u32,
+    pub(crate) executed_changes: u64,
+    pub(crate) validators: u64,
+    pub(crate) total_power: Power,
     pub(crate) moniker: String,
 }
 
@@ -45,6 +48,9 @@ impl TryFrom<pb::GetStatusResponse> for NodeStatus {
             parameters: answer.parameters.ok_or("its status has no parameters")?.into(),
             peers: answer.peers,
             mempool_transactions: answer.mempool_transactions,
+            executed_changes: answer.executed_changes,
+            validators: answer.validators,
+            total_power: Power(answer.total_power),
             moniker: answer.moniker,
         })
     }

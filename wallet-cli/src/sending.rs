@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use clap::Args;
-use governance::{Action, Height, Rejection, Transaction, TransactionId, Validator};
+use governance::{Account, Action, Height, Power, Rejection, Transaction, TransactionId, Validator};
 
 use crate::cli::Context;
-use crate::client::{Client, Outcome, Submitted};
+use crate::client::{Client, Outcome, Submitted, Wanted};
 use crate::client_error::ClientError;
 use crate::command_error::{CommandError, Kind};
 use crate::keystore::Key;
@@ -30,11 +30,23 @@ pub(crate) struct SendArgs {
     valid_for: u64,
 }
 
+/// In what capacity a key signs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// The validator itself: proposes, votes, authorises.
+    Governance,
+    /// The validator's host: reports readiness, with sequence numbers of its own (GOV-16).
+    Reporter,
+}
+
 /// The validator that signs.
 pub(crate) struct Author {
     key: Key,
+    role: Role,
     pub(crate) validator: Validator,
-    total_power: u64,
+    /// As it was when the command began.
+    pub(crate) account: Account,
+    total_power: Power,
 }
 
 /// A transaction on its way, or in a block.
@@ -45,29 +57,60 @@ pub(crate) struct Sent {
 
 impl Author {
     /// The validator with this key; GOV-01 is checked before anything is asked or signed.
-    pub(crate) async fn find(key: Key, client: &mut Client) -> Result<Self, CommandError> {
-        let validators = client.validators().await?;
-        let total_power = validators
-            .iter()
-            .fold(0_u64, |sum, (validator, _)| sum.saturating_add(validator.power.0));
+    async fn governance(key: Key, client: &mut Client) -> Result<Self, CommandError> {
         let public_key = key.public_key();
-        let found = validators
-            .into_iter()
-            .find(|(validator, _)| validator.governance_key == public_key);
-        match found {
-            Some((validator, _)) => Ok(Self {
-                key,
-                validator,
-                total_power,
-            }),
+        match client.validator(&Wanted::GovernanceKey(public_key)).await? {
+            Some(found) => Ok(Self::new(key, Role::Governance, found, client)),
             None => Err(CommandError::from(&Rejection::NotAValidator { public_key })),
+        }
+    }
+
+    /// The validator that has authorised this key, or the one that is named; GOV-16 as above.
+    async fn reporter(key: Key, named: Option<&str>, client: &mut Client) -> Result<Self, CommandError> {
+        let public_key = key.public_key();
+        let wanted = named.map_or(Wanted::ReporterKey(public_key), Wanted::parse);
+        let Some(found) = client.validator(&wanted).await? else {
+            let error = match named {
+                Some(_) => CommandError::new(Kind::Failed, format!("there is no {wanted}")),
+                None => CommandError::new(
+                    Kind::Failed,
+                    format!(
+                        "no active validator has authorised the key {} to report",
+                        key.name
+                    ),
+                ),
+            };
+            return Err(error.with_hint(
+                "`wallet validators` lists the validators; one authorises a reporter with `wallet authorize-reporter KEY`, and `--key NAME` chooses the key that reports",
+            ));
+        };
+        if found.1.reporter != Some(public_key) {
+            return Err(CommandError::from(&Rejection::NotTheReporter {
+                public_key,
+                validator: found.0.id,
+            }));
+        }
+        Ok(Self::new(key, Role::Reporter, found, client))
+    }
+
+    fn new(key: Key, role: Role, (validator, account): (Validator, Account), client: &Client) -> Self {
+        Self {
+            key,
+            role,
+            validator,
+            account,
+            total_power: client.status().total_power,
         }
     }
 
     /// The first line of the question before signing.
     pub(crate) fn introduction(&self, client: &Client) -> String {
+        let key = match self.role {
+            Role::Governance => "key",
+            Role::Reporter => "reporter key",
+        };
         format!(
-            "To be signed on chain {} by {} (power {} of {}) with key {}:",
+            "To be signed on chain {} by {} (power {} of {}) with {key} {}:",
             client.chain_id(),
             printable(&self.validator.name),
             self.validator.power,
@@ -110,9 +153,12 @@ impl Author {
         options: &SendArgs,
     ) -> Result<TransactionId, CommandError> {
         client.refresh().await?;
-        let validators = client.validators().await?;
-        let own = |(validator, _): &&(Validator, u64)| validator.id == self.validator.id;
-        let first = validators.iter().find(own).map_or(0, |(_, sequence)| *sequence);
+        let now = client.validator(&Wanted::Id(self.validator.id)).await?;
+        let account = now.map_or(self.account, |(_, account)| account);
+        let first = match self.role {
+            Role::Governance => account.next_sequence,
+            Role::Reporter => account.next_report_sequence,
+        };
         let last_valid_height = Height(client.status().height.0.saturating_add(options.valid_for));
         let mut sequence = first;
         loop {
@@ -161,10 +207,24 @@ fn finished(
 
 /// Whether somebody can be asked, and who signs: the first things that every signing command wants to know.
 pub(crate) async fn begin(context: &Context) -> Result<(Client, Author), CommandError> {
+    let (mut client, key) = ready(context).await?;
+    let author = Author::governance(key, &mut client).await?;
+    Ok((client, author))
+}
+
+/// The same for a command that a validator's host runs, with its reporter key.
+pub(crate) async fn begin_report(
+    context: &Context,
+    validator: Option<&str>,
+) -> Result<(Client, Author), CommandError> {
+    let (mut client, key) = ready(context).await?;
+    let author = Author::reporter(key, validator, &mut client).await?;
+    Ok((client, author))
+}
+
+async fn ready(context: &Context) -> Result<(Client, Key), CommandError> {
     let ui: &Ui = &context.ui;
     ui.can_confirm()?;
     let key = context.keystore()?.choose(context.key.as_ref())?;
-    let mut client = context.connect().await?;
-    let author = Author::find(key, &mut client).await?;
-    Ok((client, author))
+    Ok((context.connect().await?, key))
 }

@@ -3,8 +3,6 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use governance::{Proposal, Subject, Tally};
-
 /// Text from the network, made harmless: what could move the cursor, hide or reorder text is shown as an escape.
 pub(crate) fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
@@ -69,18 +67,6 @@ pub(crate) fn pairs(pairs: &[(&str, String)]) -> String {
     text
 }
 
-/// Who is for it, and what is missing.
-pub(crate) fn tally(tally: &Tally) -> String {
-    let needed = match tally.needed() {
-        Some(needed) => format!("{needed} needed"),
-        None => "out of reach".to_owned(),
-    };
-    format!(
-        "{} of {} approve, {needed}; {} reject",
-        tally.approving, tally.total, tally.rejecting
-    )
-}
-
 /// How far away a height is, with the time it takes when the block interval is known.
 pub(crate) fn distance(now: u64, height: u64, interval: Option<Duration>) -> String {
     if height <= now {
@@ -117,75 +103,6 @@ fn duration(seconds: u64) -> String {
 /// A time on the command line.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|_| "expected a time like 500ms, 90s or 2min".to_owned())
-}
-
-/// The name of a subject that need not be on the chain yet.
-pub(crate) fn subject_name(subject: &Subject) -> String {
-    match subject {
-        Subject::Upgrade(upgrade) => format!("v{}@{}", upgrade.version, upgrade.height),
-        Subject::Cancel { target } => {
-            let digits = target.to_string();
-            format!("cancel@{}", digits.get(..16).unwrap_or(&digits))
-        }
-    }
-}
-
-/// Everything about a proposal that a voter must see.
-pub(crate) fn proposal(
-    proposal: &Proposal,
-    now: u64,
-    interval: Option<Duration>,
-) -> Vec<(&'static str, String)> {
-    let mut lines = vec![
-        ("proposal", proposal.name()),
-        ("id", proposal.id.to_string()),
-        ("phase", proposal.phase.to_string()),
-    ];
-    lines.extend(subject(&proposal.subject, now, interval));
-    let close = proposal.votes_close_height.0;
-    lines.push(match proposal.ended_height {
-        Some(ended) => ("ended", format!("in block {ended}")),
-        None => (
-            "votes",
-            format!("count until block {close} ({})", distance(now, close, interval)),
-        ),
-    });
-    lines.push(("tally", tally(&proposal.tally)));
-    lines
-}
-
-/// What a proposal says.
-pub(crate) fn subject(
-    subject: &Subject,
-    now: u64,
-    interval: Option<Duration>,
-) -> Vec<(&'static str, String)> {
-    let mut lines = Vec::new();
-    match subject {
-        Subject::Upgrade(upgrade) => {
-            let height = upgrade.height.0;
-            lines.push(("version", upgrade.version.to_string()));
-            lines.push((
-                "height",
-                format!(
-                    "{height} is the last block of the old version ({})",
-                    distance(now, height, interval)
-                ),
-            ));
-            for artifact in &upgrade.artifacts {
-                lines.push((
-                    "artifact",
-                    format!("{}  {}", artifact.platform, printable(&artifact.url)),
-                ));
-                lines.push(("", format!("{} bytes, sha256 {}", artifact.size, artifact.sha256)));
-            }
-            for (index, line) in upgrade.description.lines().enumerate() {
-                lines.push((if index == 0 { "text" } else { "" }, printable(line)));
-            }
-        }
-        Subject::Cancel { target } => lines.push(("stops", target.to_string())),
-    }
-    lines
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use clap::Args;
 
 use crate::cli::Context;
 use crate::command_error::CommandError;
+use crate::describe;
 use crate::document::{Document, PlanDocument};
 use crate::text;
 
@@ -26,10 +27,10 @@ pub(crate) async fn run(_: PlanArgs, context: &Context) -> Result<(), CommandErr
     }
     match plan {
         Some(plan) => {
-            let interval = context.block_interval(&mut client).await;
+            let around = context.surroundings(&plan.subject, &mut client).await?;
             context
                 .ui
-                .print(&text::pairs(&text::proposal(&plan, height, interval)))
+                .print(&text::pairs(&describe::proposal(&plan, &around)))
         }
         None => {
             context

@@ -3,19 +3,15 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use governance::{
-    Action, Artifact, Height, MAX_LEAD_BLOCKS, Proposal, Rejection, ReleaseVersion, Subject, Upgrade,
-};
+use governance::{Artifact, Height, Rejection, ReleaseVersion, Subject, Upgrade};
 
 use crate::artifact::{self, ArtifactArgument, ArtifactArguments, PublishedUrl, Source};
 use crate::cli::Context;
-use crate::client::Client;
-use crate::command::sent::{self, About};
+use crate::command::{judge, proposing};
 use crate::command_error::{CommandError, Kind};
 use crate::measure;
 use crate::node_status::NodeStatus;
-use crate::sending::{self, Author, SendArgs};
-use crate::text;
+use crate::sending::{self, SendArgs};
 
 /// Propose an upgrade, and approve it
 ///
@@ -61,96 +57,31 @@ pub(crate) async fn run(args: ProposeArgs, context: &Context) -> Result<(), Comm
     }
     let upgrade = Upgrade::new(args.version, height, artifacts, args.description)
         .map_err(|rejection| CommandError::from(&rejection))?;
-    let subject = Subject::Upgrade(upgrade.clone());
-    let about = About {
-        proposal_id: subject.id(client.chain_id()),
-        name: text::subject_name(&subject),
-        choice: None,
-    };
-    let proposals = client.proposals(false).await?;
-    if proposals.iter().any(|proposal| proposal.id == about.proposal_id) {
-        return Err(CommandError::from(&Rejection::AlreadyProposed {
-            proposal: about.proposal_id,
-        }));
-    }
-    confirm(&subject, &about, &proposals, &author, &mut client, context).await?;
-    let sent = author
-        .send(Action::ProposeUpgrade(upgrade), &mut client, &args.send, context)
-        .await?;
-    sent::print(&sent, about, &mut client, context).await
-}
-
-async fn confirm(
-    subject: &Subject,
-    about: &About,
-    proposals: &[Proposal],
-    author: &Author,
-    client: &mut Client,
-    context: &Context,
-) -> Result<(), CommandError> {
-    let interval = context.block_interval(client).await;
-    let mut lines = vec![
-        ("propose", about.name.clone()),
-        ("id", about.proposal_id.to_string()),
-    ];
-    lines.extend(text::subject(subject, client.status().height.0, interval));
-    if local_files(subject) {
-        lines.push((
+    let mut notes = Vec::new();
+    if upgrade
+        .artifacts
+        .iter()
+        .any(|artifact| artifact.url.starts_with("file://"))
+    {
+        notes.push((
             "note",
             "every host looks for a file:// address on its own disk".to_owned(),
         ));
     }
-    for proposal in proposals.iter().filter(|proposal| proposal.name() == about.name) {
-        lines.push((
-            "note",
-            format!(
-                "another proposal has this name and other content: {}",
-                proposal.id
-            ),
-        ));
-    }
-    for name in sent::approvals_that_move(proposals, author.validator.id, about.proposal_id) {
-        lines.push(("note", format!("your approval of {name} moves to this proposal")));
-    }
-    context.ui.confirm(&author.introduction(client), &lines)
+    let subject = Subject::Upgrade(upgrade);
+    proposing::propose(&subject, notes, &author, &mut client, &args.send, context).await
 }
 
-fn local_files(subject: &Subject) -> bool {
-    match subject {
-        Subject::Upgrade(upgrade) => upgrade
-            .artifacts
-            .iter()
-            .any(|artifact| artifact.url.starts_with("file://")),
-        Subject::Cancel { .. } => false,
-    }
-}
-
-/// GOV-02 and GOV-03 as the next block would judge them: refused here, nothing is downloaded, signed or sent.
+/// GOV-03 and GOV-02: refused here, nothing is downloaded, signed or sent.
 fn check(version: &ReleaseVersion, height: Height, status: &NodeStatus) -> Result<(), Rejection> {
-    if let Some(halt) = &status.halt {
-        return Err(Rejection::Halted {
-            height: halt.height,
-            version: halt.version.clone(),
-        });
-    }
+    judge::running(status)?;
     if *version <= status.next_block_version {
         return Err(Rejection::VersionNotNewer {
             found: version.clone(),
             running: status.next_block_version.clone(),
         });
     }
-    let block = Height(status.height.0.saturating_add(1));
-    let too_far = Rejection::HeightTooFar { found: height, block };
-    match block.checked_add(status.parameters.min_lead_blocks) {
-        Some(earliest) if height < earliest => Err(Rejection::HeightTooSoon {
-            found: height,
-            block,
-            earliest,
-        }),
-        Some(_) if height.0.saturating_sub(block.0) > MAX_LEAD_BLOCKS => Err(too_far),
-        Some(_) => Ok(()),
-        None => Err(too_far),
-    }
+    judge::height(height, status)
 }
 
 async fn measured(

@@ -6,15 +6,15 @@ use governance::{Action, Subject};
 use crate::cli::Context;
 use crate::command::sent::{self, About};
 use crate::command_error::CommandError;
+use crate::describe;
 use crate::sending::{self, SendArgs};
-use crate::text;
 
-/// Propose to stop an upgrade that is locked in, and approve that
+/// Propose to stop an upgrade or a change that is locked in, and approve that
 ///
-/// The upgrade is stopped when the cancel proposal passes the same threshold before the height. Needs a node.
+/// It is stopped when the cancel proposal passes the same threshold before the height. Needs a node.
 #[derive(Args)]
 pub(crate) struct ProposeCancelArgs {
-    /// The upgrade: its id, at least 8 of the id's first digits, or its name like v1.2.0@12345
+    /// What to stop: its id, at least 8 of the id's first digits, or its name like v1.2.0@12345 or validators@12345
     #[arg(value_name = "ID")]
     proposal: String,
     #[command(flatten)]
@@ -27,12 +27,18 @@ pub(crate) async fn run(args: ProposeCancelArgs, context: &Context) -> Result<()
     let subject = Subject::Cancel { target: target.id };
     let about = About {
         proposal_id: subject.id(client.chain_id()),
-        name: text::subject_name(&subject),
+        name: subject.name(),
         choice: None,
+        readiness: None,
     };
-    let interval = context.block_interval(&mut client).await;
-    let mut lines = vec![("propose", "to stop this upgrade".to_owned())];
-    lines.extend(text::proposal(&target, client.status().height.0, interval));
+    let around = context.surroundings(&target.subject, &mut client).await?;
+    let what = match &target.subject {
+        Subject::Upgrade(_) => "to stop this upgrade",
+        Subject::Validators(_) | Subject::Parameters(_) => "to stop this change",
+        Subject::Cancel { .. } => "to stop this proposal",
+    };
+    let mut lines = vec![("propose", what.to_owned())];
+    lines.extend(describe::proposal(&target, &around));
     context.ui.confirm(&author.introduction(&client), &lines)?;
     let action = Action::ProposeCancel { target: target.id };
     let sent = author.send(action, &mut client, &args.send, context).await?;

@@ -1,10 +1,11 @@
 //! The answer of every command that sends a transaction.
 
-use governance::{Choice, Phase, Proposal, ProposalId, ValidatorId};
+use governance::{Choice, Proposal, ProposalId, Readiness};
 
 use crate::cli::Context;
 use crate::client::Client;
 use crate::command_error::CommandError;
+use crate::describe;
 use crate::document::{Document, SentDocument};
 use crate::sending::Sent;
 use crate::text;
@@ -14,6 +15,7 @@ pub(super) struct About {
     pub(super) proposal_id: ProposalId,
     pub(super) name: String,
     pub(super) choice: Option<Choice>,
+    pub(super) readiness: Option<Readiness>,
 }
 
 /// Prints what was sent; after waiting also where the proposal stands now.
@@ -33,6 +35,7 @@ pub(super) async fn print(
             proposal_id: about.proposal_id,
             name: about.name,
             choice: about.choice,
+            readiness: about.readiness,
             committed_height: sent.committed.map(|height| height.0),
             proposal: proposal.as_ref().map(Into::into),
         }));
@@ -47,7 +50,7 @@ pub(super) async fn print(
     }
     if let Some(proposal) = proposal {
         lines.push(("phase", proposal.phase.to_string()));
-        lines.push(("tally", text::tally(&proposal.tally)));
+        lines.push(("tally", describe::tally(&proposal.tally)));
     }
     context.ui.print(&text::pairs(&lines))
 }
@@ -64,29 +67,4 @@ async fn standing(id: ProposalId, client: &mut Client, context: &Context) -> Opt
             None
         }
     }
-}
-
-/// GOV-06: an approval of `id` takes the voter's approval from these.
-pub(super) fn approvals_that_move(proposals: &[Proposal], voter: ValidatorId, id: ProposalId) -> Vec<String> {
-    let open = |proposal: &&Proposal| match proposal.phase {
-        Phase::Voting | Phase::Approved => proposal.upgrade().is_some() && proposal.id != id,
-        Phase::LockedIn
-        | Phase::Executed
-        | Phase::Rejected
-        | Phase::Expired
-        | Phase::Superseded
-        | Phase::Cancelled => false,
-    };
-    let approved = |proposal: &&Proposal| {
-        proposal
-            .ballots
-            .get(&voter)
-            .is_some_and(|ballot| ballot.choice == Choice::Approve)
-    };
-    proposals
-        .iter()
-        .filter(open)
-        .filter(approved)
-        .map(Proposal::name)
-        .collect()
 }

@@ -4,10 +4,11 @@ use clap::{Args, ValueEnum};
 use governance::{Action, Choice};
 
 use crate::cli::Context;
+use crate::command::proposing;
 use crate::command::sent::{self, About};
 use crate::command_error::CommandError;
+use crate::describe;
 use crate::sending::{self, SendArgs};
-use crate::text;
 
 /// Vote for or against a proposal, or change your vote
 ///
@@ -18,7 +19,7 @@ pub(crate) struct VoteArgs {
     /// For or against
     #[arg(value_enum)]
     choice: ChoiceArg,
-    /// The proposal: its id, at least 8 of the id's first digits, or its name like v1.2.0@12345
+    /// The proposal: its id, at least 8 of the id's first digits, or its name like v1.2.0@12345 or validators@12345
     #[arg(value_name = "ID")]
     proposal: String,
     #[command(flatten)]
@@ -44,12 +45,12 @@ pub(crate) async fn run(args: VoteArgs, context: &Context) -> Result<(), Command
     let (mut client, author) = sending::begin(context).await?;
     let proposal = client.proposal(&args.proposal).await?;
     let choice = Choice::from(args.choice);
-    let own_id = author.validator.id;
-
-    let interval = context.block_interval(&mut client).await;
+    let around = context.surroundings(&proposal.subject, &mut client).await?;
     let mut lines = vec![("vote", choice.to_string())];
-    lines.extend(text::proposal(&proposal, client.status().height.0, interval));
-    if let Some(ballot) = proposal.ballots.get(&own_id) {
+    lines.extend(describe::proposal(&proposal, &around));
+    if !context.ui.is_silent()
+        && let Some(ballot) = client.ballot(proposal.id, author.validator.id).await?
+    {
         lines.push((
             "note",
             format!(
@@ -60,9 +61,7 @@ pub(crate) async fn run(args: VoteArgs, context: &Context) -> Result<(), Command
     }
     if choice == Choice::Approve && proposal.upgrade().is_some() {
         let proposals = client.proposals(false).await?;
-        for name in sent::approvals_that_move(&proposals, own_id, proposal.id) {
-            lines.push(("note", format!("your approval of {name} moves to this proposal")));
-        }
+        lines.extend(proposing::approval_that_moves(&proposals, &author, proposal.id));
     }
     context.ui.confirm(&author.introduction(&client), &lines)?;
 
@@ -75,6 +74,7 @@ pub(crate) async fn run(args: VoteArgs, context: &Context) -> Result<(), Command
         proposal_id: proposal.id,
         name: proposal.name(),
         choice: Some(choice),
+        readiness: None,
     };
     sent::print(&sent, about, &mut client, context).await
 }

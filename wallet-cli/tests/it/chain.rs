@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use governance::{
-    Action, Choice, Genesis, GenesisValidator, Height, Parameters, Power, Proposal, ProposalId, PublicKey,
-    Rejection, ReleaseVersion, SigningKey, State, Transaction, TransactionId, VerifiedTransaction,
+    Action, Ballot, Certificate, CertificateChain, Choice, Event, Genesis, GenesisValidator, Height,
+    Parameters, Power, Proposal, ProposalId, PublicKey, ReadinessReport, Rejection, ReleaseVersion,
+    SigningKey, State, Transaction, TransactionId, ValidatorId, VerifiedTransaction,
 };
 use proto::pb::governance::v1 as pb;
 use proto::pb::governance::v1::get_transaction_response::Outcome;
@@ -46,6 +47,12 @@ pub(crate) enum Lie {
     OtherProposal,
     /// A name that moves the cursor.
     TerminalTricks,
+    /// Another validator than the one asked for.
+    OtherValidator,
+    /// The certificate of another proposal.
+    OtherCertificate,
+    /// The first page again and again.
+    EndlessPages,
 }
 
 pub(crate) struct Shared {
@@ -61,34 +68,61 @@ pub(crate) struct Inner {
     pub(crate) lie: Lie,
     /// Answers to `SubmitTransaction` that are a full pool.
     pub(crate) full: bool,
+    /// The most items on a page, so that few items fill several.
+    pub(crate) page_size: usize,
+    /// Pages of lists that were asked for.
+    pub(crate) pages: usize,
+    /// What has been locked in so far.
+    pub(crate) certificates: BTreeMap<ProposalId, Certificate>,
+    /// The changes that took effect, in order.
+    pub(crate) executed: Vec<ProposalId>,
+    /// Ballots and reports as they were when their proposal was last live.
+    pub(crate) ballots: BTreeMap<ProposalId, Vec<(ValidatorId, Ballot)>>,
+    pub(crate) reports: BTreeMap<ProposalId, Vec<(ValidatorId, ReadinessReport)>>,
+}
+
+impl Inner {
+    fn remember_ballots(&mut self) {
+        let ids: Vec<_> = self.state.live_proposals().map(|proposal| proposal.id).collect();
+        for id in ids {
+            let ballots = self.state.ballots(&id, None).expect("it is live");
+            let ballots = ballots.map(|(id, ballot)| (*id, *ballot)).collect();
+            let reports = self.state.reports(&id, None).expect("it is live");
+            let reports = reports.map(|(id, report)| (*id, *report)).collect();
+            self.ballots.insert(id, ballots);
+            self.reports.insert(id, reports);
+        }
+    }
+
+    /// As a node puts it together from its store.
+    pub(crate) fn certificate(&self, proposal: ProposalId) -> Option<CertificateChain> {
+        let stored = self.certificates.get(&proposal).cloned();
+        let certificate = stored.or_else(|| self.state.certificate(&proposal))?;
+        let executed = self.executed.iter().map(|id| self.certificates[id].clone());
+        Some(CertificateChain::new(executed, certificate))
+    }
 }
 
 impl Chain {
     /// Four validators of power 1 with the seeds 1 to 4, at version 1.0.0. No block comes by itself.
     pub(crate) async fn paused() -> Self {
-        let validators = (1..=4).map(|seed| GenesisValidator {
-            name: format!("validator-{seed}"),
-            governance_key: public_key(seed),
-            consensus_key: public_key(seed + 100),
-            power: Power(1),
-        });
-        let genesis = Genesis {
-            chain_id: CHAIN.parse().expect("a chain id"),
-            initial_version: ReleaseVersion::new(1, 0, 0),
-            parameters: Parameters {
-                min_lead_blocks: 6,
-                lock_in_blocks: 3,
-                threshold_numerator: 2,
-                threshold_denominator: 3,
-            },
-            validators: validators.collect(),
-        };
+        Self::with_validators(4).await
+    }
+
+    /// As `paused`, with more validators.
+    pub(crate) async fn with_validators(count: u8) -> Self {
         let inner = Inner {
-            state: State::from_genesis(&genesis).expect("a genesis"),
+            state: State::from_genesis(&genesis(count)).expect("a genesis"),
             pending: Vec::new(),
             outcomes: BTreeMap::new(),
             lie: Lie::None,
             full: false,
+            page_size: 1000,
+            pages: 0,
+            certificates: BTreeMap::new(),
+            executed: Vec::new(),
+            ballots: BTreeMap::new(),
+            reports: BTreeMap::new(),
         };
         let shared = Arc::new(Shared {
             inner: Mutex::new(inner),
@@ -199,7 +233,47 @@ impl Chain {
     pub(crate) fn choice_of(&self, seed: u8, proposal: ProposalId) -> Option<Choice> {
         let inner = self.shared.lock();
         let id = inner.state.validators().by_governance_key(&public_key(seed))?.id;
-        Some(inner.state.proposal(&proposal)?.ballots.get(&id)?.choice)
+        Some(inner.state.ballot(&proposal, &id)?.choice)
+    }
+
+    /// The only live proposal with this name.
+    pub(crate) fn proposal(&self, name: &str) -> Proposal {
+        let inner = self.shared.lock();
+        inner.state.find_proposal(name).expect("it is there").clone()
+    }
+
+    pub(crate) fn state<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.shared.lock().state)
+    }
+
+    /// From now on lists come in pages of this size.
+    pub(crate) fn page_size(&self, size: usize) {
+        let mut inner = self.shared.lock();
+        inner.page_size = size;
+        inner.pages = 0;
+    }
+
+    pub(crate) fn pages(&self) -> usize {
+        self.shared.lock().pages
+    }
+
+    /// Everybody with one of these seeds approves, and a block is made.
+    pub(crate) fn approve(&self, seeds: impl IntoIterator<Item = u8>, proposal: ProposalId) {
+        for seed in seeds {
+            self.act(
+                seed,
+                Action::Vote {
+                    proposal,
+                    choice: Choice::Approve,
+                },
+            );
+        }
+        self.advance(1);
+    }
+
+    /// Blocks up to and including this one.
+    pub(crate) fn advance_to(&self, height: u64) {
+        self.advance(height.saturating_sub(self.height()));
     }
 
     /// Puts a transaction of a validator into the pool before all others, without any wallet.
@@ -277,7 +351,19 @@ impl Shared {
                 .outcomes
                 .insert(transaction.id(), Outcome::Committed(committed));
         }
-        drop(inner.state.end_block());
+        inner.remember_ballots();
+        let events = inner.state.end_block();
+        inner.remember_ballots();
+        for certificate in inner.state.new_certificates().to_vec() {
+            inner.certificates.insert(certificate.proposal(), certificate);
+        }
+        for event in events {
+            if let Event::ValidatorsChanged { proposal_id, .. }
+            | Event::ParametersChanged { proposal_id, .. } = event
+            {
+                inner.executed.push(proposal_id);
+            }
+        }
         drop(inner);
         self.changed();
     }
@@ -289,6 +375,32 @@ fn own_address() -> SocketAddr {
     let [_, _, high, low] = std::process::id().to_be_bytes();
     let own = COUNT.fetch_add(1, Ordering::Relaxed);
     SocketAddr::from(([127, high, low, own], 0))
+}
+
+/// The chain's genesis with validators of the seeds from 1 on.
+pub(crate) fn genesis(count: u8) -> Genesis {
+    let validators = (1..=count).map(|seed| GenesisValidator {
+        name: format!("validator-{seed}"),
+        governance_key: public_key(seed),
+        consensus_key: public_key(seed + 100),
+        power: Power(1),
+    });
+    Genesis {
+        chain_id: CHAIN.parse().expect("a chain id"),
+        initial_version: ReleaseVersion::new(1, 0, 0),
+        parameters: Parameters {
+            min_lead_blocks: 6,
+            lock_in_blocks: 3,
+            threshold_numerator: 2,
+            threshold_denominator: 3,
+        },
+        validators: validators.collect(),
+    }
+}
+
+/// The id of the validator with this seed.
+pub(crate) fn validator_id(seed: u8) -> ValidatorId {
+    ValidatorId::at_entry(&public_key(seed))
 }
 
 pub(crate) fn public_key(seed: u8) -> PublicKey {

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
+use std::os::fd::OwnedFd;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -10,21 +11,27 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use crate::chain::Chain;
 use crate::wallet::Wallet;
 
-/// Runs the wallet with a terminal as its standard input and error, answers once it asks, and tells the exit code and all
-/// that the terminal showed.
-async fn answer(wallet: &Wallet, args: &[&str], answer: &'static str) -> (Option<i32>, String) {
+/// A terminal: the side of whoever looks at it, and how the side of the program is opened.
+pub(crate) fn terminal() -> (OwnedFd, impl Fn() -> File) {
     let controller =
         openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a terminal");
     grantpt(&controller).expect("it is ours");
     unlockpt(&controller).expect("it opens");
     let name = ptsname(&controller, Vec::new()).expect("it has a name");
-    let open = || {
+    let open = move || {
         File::options()
             .read(true)
             .write(true)
             .open(name.to_str().expect("a readable name"))
             .expect("it opens")
     };
+    (controller, open)
+}
+
+/// Runs the wallet with a terminal as its standard input and error, answers once it asks, and tells the exit code and all
+/// that the terminal showed.
+async fn answer(wallet: &Wallet, args: &[&str], answer: &'static str) -> (Option<i32>, String) {
+    let (controller, open) = terminal();
     let mut command = wallet.command(args);
     command.stdin(open()).stderr(open()).stdout(Stdio::null());
     let mut child = tokio::process::Command::from(command)

@@ -1,11 +1,15 @@
 //! The real binary: offline, and against a chain with the real rules behind a real socket.
 
 mod artifacts;
+mod certificates;
 mod chain;
+mod changes;
 mod confirming;
 mod node;
 mod offline;
+mod paging;
 mod queries;
+mod readiness;
 mod refusals;
 mod trust;
 mod voting;

@@ -4,9 +4,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use governance::{ChainId, Event, LookupError, Proposal, Rejection, SignedTransaction, TransactionId};
+use governance::{
+    Account, ChainId, Event, LookupError, Proposal, ProposalId, Rejection, SignedTransaction, TransactionId,
+    Validator,
+};
 use proto::pb::governance::v1 as pb;
 use proto::pb::governance::v1::get_transaction_response::Outcome;
+use proto::pb::governance::v1::get_validator_request::Key;
 use proto::pb::governance::v1::governance_service_server::GovernanceService;
 use tokio_stream::Stream;
 use tonic::metadata::MetadataValue;
@@ -21,6 +25,30 @@ fn refuse(rejection: &Rejection) -> Status {
     let code = MetadataValue::try_from(rejection.code()).expect("a code is ASCII");
     status.metadata_mut().insert("rejection-code", code);
     status
+}
+
+/// The page after `token`, and the token of the next one.
+fn page<T>(inner: &mut Inner, all: Vec<T>, token: &[u8], key: impl Fn(&T) -> Vec<u8>) -> (Vec<T>, Vec<u8>) {
+    inner.pages += 1;
+    let token = if inner.lie == Lie::EndlessPages {
+        &[]
+    } else {
+        token
+    };
+    let mut rest = all.into_iter().filter(|item| key(item).as_slice() > token);
+    let page: Vec<T> = rest.by_ref().take(inner.page_size).collect();
+    let more = rest.next().is_some();
+    let next = page.last().filter(|_| more).map(key).unwrap_or_default();
+    (page, next)
+}
+
+fn known(id: &[u8]) -> Result<ProposalId, Status> {
+    ProposalId::try_from(id).map_err(|error| Status::invalid_argument(error.to_string()))
+}
+
+fn described(inner: &Inner, validator: &Validator) -> pb::Validator {
+    let account = inner.state.account(&validator.id).copied();
+    (validator, &account.unwrap_or_else(Account::default)).into()
 }
 
 impl Service {
@@ -109,14 +137,98 @@ impl GovernanceService for Service {
         &self,
         request: Request<pb::ListProposalsRequest>,
     ) -> Result<Response<pb::ListProposalsResponse>, Status> {
+        let request = request.into_inner();
         self.answer(|inner| {
-            let mut proposals: Vec<_> = inner.state.live_proposals().map(Into::into).collect();
-            if request.into_inner().include_ended {
-                proposals.extend(inner.state.ended_proposals().map(pb::Proposal::from));
+            let mut found: Vec<Proposal> = inner.state.live_proposals().cloned().collect();
+            if request.include_ended {
+                found.extend(inner.state.ended_proposals().cloned());
             }
+            let key = |proposal: &Proposal| {
+                let height = proposal.submitted_height.0.to_be_bytes();
+                [height.as_slice(), &proposal.id.0].concat()
+            };
+            found.sort_by_key(key);
+            let (page, next_page_token) = page(inner, found, &request.page_token, key);
             Ok(pb::ListProposalsResponse {
                 height: inner.state.height().0,
-                proposals,
+                proposals: page.iter().map(Into::into).collect(),
+                next_page_token,
+            })
+        })
+    }
+
+    async fn list_ballots(
+        &self,
+        request: Request<pb::ListBallotsRequest>,
+    ) -> Result<Response<pb::ListBallotsResponse>, Status> {
+        let request = request.into_inner();
+        self.answer(|inner| {
+            let mut found = inner
+                .ballots
+                .get(&known(&request.proposal_id)?)
+                .cloned()
+                .unwrap_or_default();
+            if let Some(id) = &request.validator_id {
+                found.retain(|(validator, _)| validator.0.as_slice() == id.as_slice());
+            }
+            let (page, next_page_token) = page(inner, found, &request.page_token, |(id, _)| id.0.to_vec());
+            let set = inner.state.validators();
+            Ok(pb::ListBallotsResponse {
+                height: inner.state.height().0,
+                ballots: page
+                    .iter()
+                    .map(|(id, ballot)| (id, ballot, set.get(id)).into())
+                    .collect(),
+                next_page_token,
+            })
+        })
+    }
+
+    async fn list_reports(
+        &self,
+        request: Request<pb::ListReportsRequest>,
+    ) -> Result<Response<pb::ListReportsResponse>, Status> {
+        let request = request.into_inner();
+        self.answer(|inner| {
+            let found = inner
+                .reports
+                .get(&known(&request.proposal_id)?)
+                .cloned()
+                .unwrap_or_default();
+            let (page, next_page_token) = page(inner, found, &request.page_token, |(id, _)| id.0.to_vec());
+            let set = inner.state.validators();
+            Ok(pb::ListReportsResponse {
+                height: inner.state.height().0,
+                reports: page
+                    .iter()
+                    .map(|(id, report)| (id, report, set.get(id)).into())
+                    .collect(),
+                next_page_token,
+            })
+        })
+    }
+
+    async fn get_certificate(
+        &self,
+        request: Request<pb::GetCertificateRequest>,
+    ) -> Result<Response<pb::GetCertificateResponse>, Status> {
+        let Some(pb::get_certificate_request::Key::Id(id)) = request.into_inner().key else {
+            return Err(Status::invalid_argument("the wallet asks by id"));
+        };
+        self.answer(|inner| {
+            let mut id = known(&id)?;
+            if inner.lie == Lie::OtherCertificate {
+                id = *inner
+                    .certificates
+                    .keys()
+                    .find(|other| **other != id)
+                    .expect("a second one");
+            }
+            let chain = inner
+                .certificate(id)
+                .ok_or_else(|| Status::failed_precondition(format!("proposal {id} is not approved")))?;
+            Ok(pb::GetCertificateResponse {
+                certificate: chain.to_bytes(),
             })
         })
     }
@@ -137,7 +249,11 @@ impl GovernanceService for Service {
                 Err(error) => return Err(Status::invalid_argument(error.to_string())),
             };
             match inner.lie {
-                Lie::None | Lie::TerminalTricks => {}
+                Lie::None
+                | Lie::TerminalTricks
+                | Lie::OtherValidator
+                | Lie::OtherCertificate
+                | Lie::EndlessPages => {}
                 Lie::OtherBinaries => {
                     if let Some(pb::proposal::Subject::Upgrade(upgrade)) = &mut proposal.subject {
                         upgrade.artifacts[0].sha256 = vec![0xee; 32];
@@ -173,16 +289,48 @@ impl GovernanceService for Service {
 
     async fn list_validators(
         &self,
-        _: Request<pb::ListValidatorsRequest>,
+        request: Request<pb::ListValidatorsRequest>,
     ) -> Result<Response<pb::ListValidatorsResponse>, Status> {
+        let request = request.into_inner();
         self.answer(|inner| {
-            let sequence = |validator: &governance::Validator| inner.state.next_sequence(&validator.id);
-            let validators = inner.state.validators().iter();
+            let found: Vec<Validator> = inner.state.validators().iter().cloned().collect();
+            let (page, next_page_token) = page(inner, found, &request.page_token, |validator| {
+                validator.id.0.to_vec()
+            });
             Ok(pb::ListValidatorsResponse {
                 height: inner.state.height().0,
-                validators: validators
-                    .map(|validator| (validator, sequence(validator)).into())
-                    .collect(),
+                validators: page.iter().map(|validator| described(inner, validator)).collect(),
+                next_page_token,
+            })
+        })
+    }
+
+    async fn get_validator(
+        &self,
+        request: Request<pb::GetValidatorRequest>,
+    ) -> Result<Response<pb::GetValidatorResponse>, Status> {
+        let key = request.into_inner().key.expect("the wallet names one");
+        self.answer(|inner| {
+            let state = &inner.state;
+            let reporter =
+                |validator: &Validator| state.account(&validator.id).and_then(|account| account.reporter);
+            let fits = |validator: &&Validator| match &key {
+                Key::Id(id) => validator.id.0.as_slice() == id.as_slice(),
+                Key::GovernanceKey(key) => validator.governance_key.0.as_slice() == key.as_slice(),
+                Key::ReporterKey(key) => {
+                    reporter(validator).is_some_and(|held| held.0.as_slice() == key.as_slice())
+                }
+                Key::Name(name) => validator.name == *name,
+            };
+            let lies = inner.lie == Lie::OtherValidator;
+            let found = state
+                .validators()
+                .iter()
+                .find(|validator| fits(validator) != lies);
+            let found = found.ok_or_else(|| Status::not_found("no such validator"))?;
+            Ok(pb::GetValidatorResponse {
+                height: state.height().0,
+                validator: Some(described(inner, found)),
             })
         })
     }
@@ -195,7 +343,12 @@ impl GovernanceService for Service {
             let state = &inner.state;
             let moniker = match inner.lie {
                 Lie::TerminalTricks => "\u{1b}[2Jhost".to_owned(),
-                Lie::None | Lie::OtherBinaries | Lie::OtherProposal => "host-0".to_owned(),
+                Lie::None
+                | Lie::OtherBinaries
+                | Lie::OtherProposal
+                | Lie::OtherValidator
+                | Lie::OtherCertificate
+                | Lie::EndlessPages => "host-0".to_owned(),
             };
             let chain_id: &ChainId = state.chain_id();
             Ok(pb::GetStatusResponse {
@@ -216,6 +369,9 @@ impl GovernanceService for Service {
                 peers: 3,
                 mempool_transactions: u32::try_from(inner.pending.len()).expect("a few"),
                 moniker,
+                executed_changes: state.executed_changes(),
+                validators: state.validators().len() as u64,
+                total_power: state.validators().total_power().0,
             })
         })
     }

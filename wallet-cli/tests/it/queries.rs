@@ -56,7 +56,9 @@ async fn a_person_reads_tables() {
         "tally     2 of 4 approve, 3 needed; 1 reject\n",
         "proposer  validator-1 in block 3\n",
         "text      two\n          lines\\u{202e}\n",
-        "validator-3  reject       4\n",
+        "hosts     power 0 of 4 has verified it, 0 more has staged it\n",
+        "VALIDATOR    POWER  VOTE     BLOCK  HOST\n",
+        "validator-3      1  reject       4  -\n",
     ] {
         assert!(shown.contains(expected), "{expected:?} should be in\n{shown}");
     }
@@ -105,7 +107,10 @@ async fn a_program_reads_objects() {
     assert_eq!(listed["chain_id"], CHAIN);
     assert_eq!(listed["height"], chain.height());
     let one = wallet.json(&["proposal", "v1.1.0@50"]).await.object();
-    assert_eq!(listed["proposals"][0], one["proposal"]);
+    let mut without_lists = one["proposal"].clone();
+    without_lists["ballots"] = Value::Null;
+    without_lists["reports"] = Value::Null;
+    assert_eq!(listed["proposals"][0], without_lists);
     let shown = &one["proposal"];
     for (field, expected) in [
         ("id", Value::from(proposal.id.to_string())),

@@ -150,7 +150,7 @@ async fn a_locked_in_upgrade_is_cancelled() {
         .iter()
         .map(|one| &one["phase"])
         .collect();
-    assert_eq!(phases, ["executed", "cancelled"]);
+    assert_eq!(phases, ["cancelled", "executed"], "in order of submission");
 }
 
 #[tokio::test]
