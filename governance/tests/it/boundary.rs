@@ -1,8 +1,13 @@
 //! GOV-07, GOV-08 at the edge.
 
-use governance::{Action, Choice, Outcome, Parameters, Phase, Power, State, Tally};
+use governance::{
+    Action, CertificateChain, Choice, Height, Outcome, Parameters, Phase, Power, State, Tally, Transaction,
+    verify_all,
+};
 
-use crate::fixture::{Chain, genesis, upgrade};
+use crate::fixture::{
+    Chain, add, code, genesis, large_genesis, numbered_key, set_change, subject_id, upgrade, version,
+};
 
 const MAX: u64 = u64::MAX;
 
@@ -181,4 +186,75 @@ fn gov_07_a_single_validator_decides() {
     assert_eq!(chain.phase(proposal), Phase::Voting);
     chain.vote(0, proposal, Choice::Reject).unwrap();
     assert_eq!(chain.phase(proposal), Phase::Rejected);
+}
+
+/// Everything at once in a set of the largest size that runs BFT consensus anywhere: latch, change and certificate.
+#[test]
+fn gov_07_ten_thousand_validators_decide_by_one() {
+    const VALIDATORS: u32 = 10_000;
+    let genesis = large_genesis(VALIDATORS);
+    let mut state = State::from_genesis(&genesis).unwrap();
+    let running = version("1.0.0");
+    state.begin_block(Height(1), &running).unwrap();
+    let sign = |index: u32, action: Action| {
+        Transaction {
+            chain_id: genesis.chain_id.clone(),
+            sequence: 0,
+            last_valid_height: Height(100),
+            action,
+        }
+        .sign(&numbered_key(index, 0))
+    };
+    let subject = set_change(20, &[add(0, 3_333), add(1, 3_333)]);
+    let proposed = sign(0, subject.to_action()).verify(state.chain_id()).unwrap();
+    assert_eq!(code(state.apply(&proposed)), "GOV-12");
+    let subject = set_change(20, &[add(0, 3_332), add(1, 1)]);
+    let proposed = sign(0, subject.to_action()).verify(state.chain_id()).unwrap();
+    state.apply(&proposed).unwrap();
+    let proposal = subject_id(&subject);
+    let approve = Action::Vote {
+        proposal,
+        choice: Choice::Approve,
+    };
+    let votes: Vec<_> = (1..6_667).map(|index| sign(index, approve.clone())).collect();
+    let verified = verify_all(votes, state.chain_id(), state.validators());
+    assert_eq!(verified.len(), 6_666);
+    for (number, vote) in (2..).zip(verified) {
+        state.apply(&vote.unwrap()).unwrap();
+        let found = state.proposal(&proposal).unwrap();
+        let expected = if number < 6_667 {
+            Phase::Voting
+        } else {
+            Phase::Approved
+        };
+        assert_eq!((found.tally.approving, found.phase), (Power(number), expected));
+    }
+    for height in 2..=21 {
+        let before = state.clone();
+        let _ = state.end_block();
+        assert_eq!(
+            State::from_rows(state.rows()).unwrap().state_root(),
+            state.state_root()
+        );
+        if height == 17 {
+            let proof = CertificateChain::new([], state.new_certificates()[0].clone());
+            let proof = CertificateChain::from_bytes(&proof.to_bytes()).unwrap();
+            assert_eq!(proof.verify(&genesis).unwrap().tally.approving, Power(6_667));
+        }
+        // What a block without transactions writes does not depend on the number of validators.
+        let written = state.changes_since(&before).len();
+        let most = match height {
+            2 => 3 * 6_667,
+            21 => 4,
+            _other => 2,
+        };
+        assert!(
+            written <= most,
+            "{written} rows at the end of block {}",
+            height - 1
+        );
+        state.begin_block(Height(height), &running).unwrap();
+    }
+    assert_eq!(state.validators().len(), 10_002);
+    assert_eq!(state.validators().total_power(), Power(13_333));
 }

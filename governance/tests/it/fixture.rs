@@ -1,10 +1,10 @@
 //! A chain of a few validators in memory. Every step checks what must hold after every step.
 
 use governance::{
-    Action, Artifact, Ballot, BlockRefusal, ChainId, Choice, Digest, Event, Genesis, GenesisValidator,
-    Height, Parameters, ParametersChange, Phase, Power, ProposalId, PublicKey, Readiness, Rejection,
-    ReleaseVersion, SignedTransaction, SigningKey, State, Subject, Tally, Transaction, Upgrade,
-    ValidatorChange, ValidatorId, ValidatorsChange, check,
+    Action, Artifact, Ballot, BlockRefusal, Certificate, CertificateChain, ChainId, Choice, Digest, Event,
+    Genesis, GenesisValidator, Height, Parameters, ParametersChange, Phase, Power, ProposalId, PublicKey,
+    Readiness, Rejection, ReleaseVersion, SignedTransaction, SigningKey, State, Subject, Tally, Transaction,
+    Upgrade, ValidatorChange, ValidatorId, ValidatorsChange, check,
 };
 
 pub(crate) const MIN_LEAD: u64 = 10;
@@ -12,6 +12,11 @@ pub(crate) const LOCK_IN: u64 = 4;
 
 pub(crate) struct Chain {
     pub(crate) state: State,
+    pub(crate) genesis: Genesis,
+    /// What each block has locked in or carried out, in this order.
+    pub(crate) certificates: Vec<Certificate>,
+    /// The certificates of the changes that have taken effect, in this order.
+    pub(crate) executed: Vec<Certificate>,
 }
 
 pub(crate) fn key(seed: u8) -> SigningKey {
@@ -62,6 +67,27 @@ pub(crate) fn genesis(powers: &[u64]) -> Genesis {
             .map(|(index, power)| newcomer(index, *power))
             .collect(),
     }
+}
+
+/// This many validators of power 1.
+pub(crate) fn large_genesis(validators: u32) -> Genesis {
+    let validators = (0..validators).map(|index| GenesisValidator {
+        name: index.to_string(),
+        governance_key: PublicKey::from(&numbered_key(index, 0)),
+        consensus_key: PublicKey::from(&numbered_key(index, 1)),
+        power: Power(1),
+    });
+    Genesis {
+        validators: validators.collect(),
+        ..genesis(&[1])
+    }
+}
+
+/// The governance (0) or consensus (1) key of a validator of a large set.
+pub(crate) fn numbered_key(index: u32, role: u8) -> SigningKey {
+    let mut seed = [role; 32];
+    seed[..4].copy_from_slice(&index.to_be_bytes());
+    SigningKey::from_bytes(&seed)
 }
 
 pub(crate) fn artifact(platform: &str) -> Artifact {
@@ -155,6 +181,9 @@ impl Chain {
     pub(crate) fn from_genesis(genesis: &Genesis) -> Self {
         let mut chain = Self {
             state: State::from_genesis(genesis).unwrap(),
+            genesis: genesis.clone(),
+            certificates: Vec::new(),
+            executed: Vec::new(),
         };
         assert_sound(&chain.state);
         chain.begin().unwrap();
@@ -174,8 +203,18 @@ impl Chain {
 
     #[track_caller]
     pub(crate) fn end(&mut self) -> Vec<Event> {
+        let executed = self.state.executed_changes();
         let events = self.state.end_block();
         assert_sound(&self.state);
+        self.certificates.extend_from_slice(self.state.new_certificates());
+        if self.state.executed_changes() > executed {
+            let changed = events.iter().find_map(|event| match event {
+                Event::ValidatorsChanged { proposal_id, .. }
+                | Event::ParametersChanged { proposal_id, .. } => Some(*proposal_id),
+                _other => None,
+            });
+            self.executed.push(self.certificate(changed.unwrap()));
+        }
         events
     }
 
@@ -260,12 +299,12 @@ impl Chain {
     #[track_caller]
     pub(crate) fn lock_in(&mut self, subject: &Subject) -> ProposalId {
         let proposal = self.submit(0, subject);
-        let voters: Vec<usize> = (1..200)
-            .filter(|index| {
-                let key = PublicKey::from(&governance_key(*index));
-                self.state.validators().by_governance_key(&key).is_some()
-            })
-            .collect();
+        let is_active = |index: &usize| {
+            let key = PublicKey::from(&governance_key(*index));
+            let validator = self.state.validators().by_governance_key(&key);
+            validator.is_some_and(|validator| validator.id == validator_id(*index))
+        };
+        let voters: Vec<usize> = (1..100).filter(is_active).collect();
         self.approve(&voters, proposal);
         let closes = self.state.proposal(&proposal).unwrap().votes_close_height;
         let _ = self.close(closes.0);
@@ -312,6 +351,22 @@ impl Chain {
         for sender in senders {
             self.vote(*sender, proposal, Choice::Approve).unwrap();
         }
+    }
+
+    /// The certificate that the chain made when it locked the proposal in, or carried the cancel out.
+    #[track_caller]
+    pub(crate) fn certificate(&self, proposal: ProposalId) -> Certificate {
+        let mut certificates = self.certificates.iter();
+        certificates
+            .find(|certificate| certificate.proposal() == proposal)
+            .unwrap()
+            .clone()
+    }
+
+    /// The certificate with those of the changes that it needs.
+    #[track_caller]
+    pub(crate) fn proof(&self, proposal: ProposalId) -> CertificateChain {
+        CertificateChain::new(self.executed.iter().cloned(), self.certificate(proposal))
     }
 
     /// The validator's standing vote.

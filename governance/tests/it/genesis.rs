@@ -1,8 +1,8 @@
 //! Genesis: what it may say, and how it stands in JSON.
 
-use governance::{Genesis, GenesisValidator, Height, MAX_LEAD_BLOCKS, Power, PublicKey, State};
+use governance::{Genesis, Height, MAX_LEAD_BLOCKS, Power, PublicKey, State};
 
-use crate::fixture::{genesis, key, validator_id};
+use crate::fixture::{genesis, key, large_genesis, validator_id};
 
 #[track_caller]
 fn refused(change: &dyn Fn(&mut Genesis), text: &str) {
@@ -165,20 +165,6 @@ fn json_refuses_what_it_does_not_know() {
 
 #[test]
 fn gov_14_a_large_set_is_a_set() {
-    let validators = (0..10_000_u32).map(|index| {
-        let mut seed = [0; 32];
-        seed[..4].copy_from_slice(&index.to_be_bytes());
-        let governance_key = PublicKey::from(&governance::SigningKey::from_bytes(&seed));
-        seed[31] = 1;
-        let consensus_key = PublicKey::from(&governance::SigningKey::from_bytes(&seed));
-        GenesisValidator {
-            name: index.to_string(),
-            governance_key,
-            consensus_key,
-            power: Power(1),
-        }
-    });
-    let mut genesis = genesis(&[1]);
-    genesis.validators = validators.collect();
+    let genesis = large_genesis(10_000);
     assert_eq!(State::from_genesis(&genesis).unwrap().validators().len(), 10_000);
 }

@@ -6,8 +6,10 @@
     reason = "helpers of tests fail like tests; the option of .clippy.toml only knows test functions"
 )]
 
+mod batch;
 mod boundary;
 mod cancel;
+mod certificates;
 mod decoding;
 mod fixture;
 mod genesis;
@@ -18,8 +20,13 @@ mod invariants;
 mod latch;
 mod lookup;
 mod model;
+mod parameters;
 mod properties;
 mod proposing;
+mod python;
+mod readiness;
+mod rows;
 mod sending;
 mod store;
+mod validator_changes;
 mod voting;

@@ -130,14 +130,18 @@ fn tell(setup: &Setup, steps: &[Step]) -> Result<Run, String> {
     Err(format!("{}\n{text}", run.log.join("\n")))
 }
 
-/// `PROPTEST_CASES` asks for more than the usual 256 histories.
+/// `PROPTEST_CASES` asks for more histories than usual.
 #[test]
 fn gov_01_to_16_the_state_does_what_the_naive_model_does() {
-    let mut runner = TestRunner::new(ProptestConfig {
+    let mut config = ProptestConfig {
         failure_persistence: None,
         max_shrink_iters: 20_000,
         ..ProptestConfig::default()
-    });
+    };
+    if std::env::var_os("PROPTEST_CASES").is_none() {
+        config.cases = 128;
+    }
+    let mut runner = TestRunner::new(config);
     let outcome = runner.run(&history(), |(setup, steps)| {
         tell(&setup, &steps).map(|_| ()).map_err(TestCaseError::fail)
     });
@@ -148,6 +152,58 @@ fn gov_01_to_16_the_state_does_what_the_naive_model_does() {
     }
 }
 
+/// A failure is read as what was done: one line per step, and what came of it.
+#[test]
+fn histories_are_readable() {
+    let setup = Setup {
+        powers: vec![2, 2, 2, 1],
+        numbers: Numbers {
+            min_lead: 6,
+            lock_in: 3,
+            part: (2, 3),
+        },
+    };
+    let steps = [
+        Step::Upgrade {
+            who: 0,
+            minor: 1,
+            lead: 10,
+            variant: 0,
+        },
+        Step::Validators {
+            who: 1,
+            lead: 8,
+            changes: vec![Wish::Remove { who: 3 }, Wish::Power { who: 0, power: 3 }],
+        },
+        Step::Carry { pick: 0 },
+        Step::UntilDue,
+        Step::UntilLatch,
+        Step::UntilDue,
+        Step::Vote {
+            who: 3,
+            pick: 1,
+            choice: Choice::Approve,
+        },
+    ];
+    let run = tell(&setup, &steps).unwrap_or_else(|failure| panic!("{failure}"));
+    let expected = [
+        "powers v1 2, v2 2, v3 2, v4 1 · lead 6, lock-in 3, more than 2/3",
+        "block 1 · v1 proposes v1.1.0@11 → ok",
+        "block 1 · v2 proposes validators@9 → ok",
+        "block 1 · v1 approves validators@9 → ok",
+        "block 1 · v2 approves validators@9 → ok",
+        "block 1 · v3 approves validators@9 → ok",
+        "block 1 ·   validators@9: voting → approved",
+        "block 1 · v4 approves validators@9 → ok",
+        "block 6 ·   validators@9: approved → locked-in",
+        "block 8 ·   v1.1.0@11: voting → expired",
+        "block 9 ·   validators@9: locked-in → executed",
+        "block 9 ·   3 validators of power 7",
+        "block 10 · v4 approves v1.1.0@11 → GOV-01",
+    ];
+    assert_eq!(run.log, expected, "{:#?}", run.log);
+}
+
 /// The histories reach what they are meant to reach; else the property above would prove little.
 #[test]
 fn random_histories_reach_everything() {
@@ -155,7 +211,7 @@ fn random_histories_reach_everything() {
 
     let mut runner = TestRunner::deterministic();
     let mut reached = BTreeMap::<String, usize>::new();
-    for _ in 0..200 {
+    for _ in 0..150 {
         let (setup, steps) = history().new_tree(&mut runner).unwrap().current();
         let run = tell(&setup, &steps).unwrap_or_else(|failure| panic!("{failure}"));
         for (thing, count) in run.reached {

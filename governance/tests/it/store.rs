@@ -175,18 +175,23 @@ impl Store {
 }
 
 /// The root over values by validator id, from its description in the README: nothing is zeros, one entry is the hash of
-/// a byte 0, id and value, several are the hash of a byte 1 and the two halves by the next bit of the id.
+/// a byte 0, id and value, several are the hash of a byte 1, two bytes that say which half bytes follow, and their hashes.
 pub(crate) fn naive_root(entries: &[(ValidatorId, Vec<u8>)], depth: usize) -> Digest {
+    let hash = |parts: Vec<u8>| Digest(*blake3::hash(&parts).as_bytes());
     match entries {
         [] => Digest([0; 32]),
-        [(id, value)] => Digest::of(&[&[0], id.0.as_slice(), value].concat()),
+        [(id, value)] => hash([&[0], id.0.as_slice(), value].concat()),
         several => {
-            let half = |bit: u8| {
-                let of_half = |id: &ValidatorId| (id.0[depth / 8] >> (7 - depth % 8)) & 1 == bit;
-                let entries: Vec<_> = several.iter().filter(|(id, _)| of_half(id)).cloned().collect();
-                naive_root(&entries, depth + 1)
-            };
-            Digest::of(&[&[1], half(0).0.as_slice(), half(1).0.as_slice()].concat())
+            let (mut present, mut hashes) = (0_u16, Vec::new());
+            for half in 0..16_u8 {
+                let here = |id: &ValidatorId| (id.0[depth / 2] >> (4 - depth % 2 * 4)) & 15 == half;
+                let entries: Vec<_> = several.iter().filter(|(id, _)| here(id)).cloned().collect();
+                if !entries.is_empty() {
+                    present |= 1 << half;
+                    hashes.extend_from_slice(&naive_root(&entries, depth + 1).0);
+                }
+            }
+            hash([&[1], present.to_be_bytes().as_slice(), &hashes].concat())
         }
     }
 }
