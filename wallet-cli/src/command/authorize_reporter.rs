@@ -31,7 +31,11 @@ pub(crate) struct AuthorizeReporterArgs {
 }
 
 pub(crate) async fn run(args: AuthorizeReporterArgs, context: &Context) -> Result<(), CommandError> {
-    let key = args.reporter.as_deref().map(|text| find(text, context)).transpose()?;
+    let key = args
+        .reporter
+        .as_deref()
+        .map(|text| find(text, context))
+        .transpose()?;
     let (mut client, author) = sending::begin(context).await?;
     let validator = &author.validator;
     if let Some(key) = key

@@ -9,12 +9,15 @@ use std::time::Duration;
 
 use governance::{
     Action, Ballot, Certificate, CertificateChain, Choice, Event, Genesis, GenesisValidator, Height,
-    Parameters, Power, Proposal, ProposalId, PublicKey, ReadinessReport, Rejection, ReleaseVersion,
-    SigningKey, State, Transaction, TransactionId, ValidatorId, VerifiedTransaction,
+    MAX_ROW_BYTES, Parameters, Power, Proposal, ProposalId, PublicKey, ReadinessReport, Rejection,
+    ReleaseVersion, RowChange, RowKey, SigningKey, State, Transaction, TransactionId, ValidatorId,
+    VerifiedTransaction, encoding,
 };
 use proto::pb::governance::v1 as pb;
 use proto::pb::governance::v1::get_transaction_response::Outcome;
 use proto::pb::governance::v1::governance_service_server::GovernanceServiceServer;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
@@ -76,21 +79,34 @@ pub(crate) struct Inner {
     pub(crate) certificates: BTreeMap<ProposalId, Certificate>,
     /// The changes that took effect, in order.
     pub(crate) executed: Vec<ProposalId>,
-    /// Ballots and reports as they were when their proposal was last live.
-    pub(crate) ballots: BTreeMap<ProposalId, Vec<(ValidatorId, Ballot)>>,
-    pub(crate) reports: BTreeMap<ProposalId, Vec<(ValidatorId, ReadinessReport)>>,
+    /// Of ended proposals too.
+    pub(crate) ballots: BTreeMap<ProposalId, BTreeMap<ValidatorId, Ballot>>,
+    pub(crate) reports: BTreeMap<ProposalId, BTreeMap<ValidatorId, ReadinessReport>>,
 }
 
 impl Inner {
-    fn remember_ballots(&mut self) {
-        let ids: Vec<_> = self.state.live_proposals().map(|proposal| proposal.id).collect();
-        for id in ids {
-            let ballots = self.state.ballots(&id, None).expect("it is live");
-            let ballots = ballots.map(|(id, ballot)| (*id, *ballot)).collect();
-            let reports = self.state.reports(&id, None).expect("it is live");
-            let reports = reports.map(|(id, report)| (*id, *report)).collect();
-            self.ballots.insert(id, ballots);
-            self.reports.insert(id, reports);
+    /// What a node's store keeps of a block.
+    fn store(&mut self, before: &State) {
+        for RowChange { key, value } in self.state.changes_since(before) {
+            match key {
+                RowKey::Ballot(proposal, validator) => {
+                    let ballots = self.ballots.entry(proposal).or_default();
+                    keep(ballots, validator, value.as_deref());
+                }
+                RowKey::Report(proposal, validator) => {
+                    let reports = self.reports.entry(proposal).or_default();
+                    keep(reports, validator, value.as_deref());
+                }
+                RowKey::Header
+                | RowKey::Validator(_)
+                | RowKey::Account(_)
+                | RowKey::Live(_)
+                | RowKey::Ended(_) => {}
+            }
+        }
+        for certificate in self.state.new_certificates() {
+            self.certificates
+                .insert(certificate.proposal(), certificate.clone());
         }
     }
 
@@ -337,6 +353,7 @@ impl Shared {
         let mut inner = self.lock();
         let height = inner.state.height().next().expect("a next height");
         let version = inner.state.next_block_version().clone();
+        let before = inner.state.clone();
         inner
             .state
             .begin_block(height, &version)
@@ -351,12 +368,8 @@ impl Shared {
                 .outcomes
                 .insert(transaction.id(), Outcome::Committed(committed));
         }
-        inner.remember_ballots();
         let events = inner.state.end_block();
-        inner.remember_ballots();
-        for certificate in inner.state.new_certificates().to_vec() {
-            inner.certificates.insert(certificate.proposal(), certificate);
-        }
+        inner.store(&before);
         for event in events {
             if let Event::ValidatorsChanged { proposal_id, .. }
             | Event::ParametersChanged { proposal_id, .. } = event
@@ -366,6 +379,20 @@ impl Shared {
         }
         drop(inner);
         self.changed();
+    }
+}
+
+fn keep<T: Serialize + DeserializeOwned>(
+    rows: &mut BTreeMap<ValidatorId, T>,
+    validator: ValidatorId,
+    value: Option<&[u8]>,
+) {
+    match value {
+        Some(bytes) => {
+            let row = encoding::from_canonical(bytes, MAX_ROW_BYTES).expect("the core wrote it");
+            rows.insert(validator, row);
+        }
+        None => drop(rows.remove(&validator)),
     }
 }
 

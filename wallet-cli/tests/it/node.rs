@@ -163,11 +163,8 @@ impl GovernanceService for Service {
     ) -> Result<Response<pb::ListBallotsResponse>, Status> {
         let request = request.into_inner();
         self.answer(|inner| {
-            let mut found = inner
-                .ballots
-                .get(&known(&request.proposal_id)?)
-                .cloned()
-                .unwrap_or_default();
+            let held = inner.ballots.get(&known(&request.proposal_id)?).cloned();
+            let mut found: Vec<_> = held.unwrap_or_default().into_iter().collect();
             if let Some(id) = &request.validator_id {
                 found.retain(|(validator, _)| validator.0.as_slice() == id.as_slice());
             }
@@ -190,11 +187,8 @@ impl GovernanceService for Service {
     ) -> Result<Response<pb::ListReportsResponse>, Status> {
         let request = request.into_inner();
         self.answer(|inner| {
-            let found = inner
-                .reports
-                .get(&known(&request.proposal_id)?)
-                .cloned()
-                .unwrap_or_default();
+            let held = inner.reports.get(&known(&request.proposal_id)?).cloned();
+            let found: Vec<_> = held.unwrap_or_default().into_iter().collect();
             let (page, next_page_token) = page(inner, found, &request.page_token, |(id, _)| id.0.to_vec());
             let set = inner.state.validators();
             Ok(pb::ListReportsResponse {

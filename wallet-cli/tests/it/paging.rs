@@ -89,7 +89,10 @@ async fn the_votes_on_an_ended_proposal_stay_visible() {
         .await
         .object();
     assert_eq!(shown["phase"], "rejected");
-    assert_eq!(shown["tally"]["rejecting"], 4, "GOV-08: the fifth could change nothing");
+    assert_eq!(
+        shown["tally"]["rejecting"], 4,
+        "GOV-08: the fifth could change nothing"
+    );
     let ballots = shown["ballots"].as_array().expect("a list");
     assert_eq!(ballots.len(), 5);
     assert_eq!(

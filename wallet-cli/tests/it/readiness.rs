@@ -82,11 +82,12 @@ async fn a_host_reports_with_a_key_that_its_validator_has_authorised() {
 
 #[tokio::test]
 async fn a_key_of_this_home_is_authorised_by_its_name_and_revoked() {
-    let (chain, mut wallet) = chain_with_an_upgrade().await;
+    let (chain, wallet) = chain_with_an_upgrade().await;
     wallet.run(&["keys", "create", "reporter"]).await.ok();
-    wallet.global.extend(["--key".to_owned(), "me".to_owned()]);
-    let run = wallet.yes(&["authorize-reporter", "reporter"]).await;
-    assert!(run.stderr.contains("so far   none"), "{run:?}");
+    let run = wallet
+        .yes(&["--key", "me", "authorize-reporter", "reporter"])
+        .await;
+    assert!(run.stderr.contains("so far    none"), "{run:?}");
     run.ok();
     chain.advance(1);
     let report = ["--key", "reporter", "report", "v1.1.0@50", "staged"];
@@ -100,7 +101,10 @@ async fn a_key_of_this_home_is_authorised_by_its_name_and_revoked() {
         1
     );
 
-    let sent = wallet.json(&["authorize-reporter", "--revoke"]).await.object();
+    let sent = wallet
+        .json(&["--key", "me", "authorize-reporter", "--revoke"])
+        .await
+        .object();
     assert_eq!(sent["reporter_key"], json!(null));
     chain.advance(1);
     wallet
@@ -109,17 +113,20 @@ async fn a_key_of_this_home_is_authorised_by_its_name_and_revoked() {
         .fails(1, &["no active validator has authorised"]);
     let named = [&report[..], &["--validator", "validator-1"]].concat();
     wallet.yes(&named).await.fails(1, &["rejected (GOV-16)"]);
-    wallet.yes(&["authorize-reporter"]).await.fails(2, &["KEY"]);
     wallet
-        .yes(&["authorize-reporter", "reporter", "--revoke"])
+        .yes(&["--key", "me", "authorize-reporter"])
+        .await
+        .fails(2, &["KEY"]);
+    wallet
+        .yes(&["--key", "me", "authorize-reporter", "reporter", "--revoke"])
         .await
         .fails(2, &["--revoke"]);
     wallet
-        .yes(&["authorize-reporter", "no such key"])
+        .yes(&["--key", "me", "authorize-reporter", "no such key"])
         .await
         .fails(2, &["neither a public key", "nor a key's name"]);
     wallet
-        .yes(&["authorize-reporter", "nobody"])
+        .yes(&["--key", "me", "authorize-reporter", "nobody"])
         .await
         .fails(3, &["there is no key nobody"]);
 }
