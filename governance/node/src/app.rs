@@ -161,7 +161,7 @@ impl Application for Chain {
             if let Err(rejection) = verdict {
                 return Err(BlockFault::Transaction {
                     id: transaction.id(),
-                    rejection: rejection.clone(),
+                    rejection: Box::new(rejection.clone()),
                 });
             }
         }

@@ -1,6 +1,8 @@
 //! The command line of `governance`: one file per command.
 
+mod export;
 mod genesis;
+mod import;
 mod init;
 mod start;
 mod status;
@@ -35,6 +37,10 @@ enum Command {
     Start(start::StartArguments),
     /// Show where a running node stands
     Status(status::StatusArguments),
+    /// Write the state of a stopped node to a file, for new nodes to start from (offline)
+    Export(export::ExportArguments),
+    /// Start a new node's store from such a file (offline)
+    Import(import::ImportArguments),
     /// Print the release version and the hash of this binary (offline)
     Version(version::VersionArguments),
 }
@@ -95,6 +101,8 @@ fn run(release: &ReleaseVersion) -> Result<(), CommandError> {
         Command::Genesis(arguments) => genesis::run(&arguments),
         Command::Start(arguments) => start::run(&arguments, release),
         Command::Status(arguments) => status::run(&arguments),
+        Command::Export(arguments) => export::run(&arguments),
+        Command::Import(arguments) => import::run(&arguments),
         Command::Version(arguments) => version::run(&arguments, release),
     }
 }
@@ -119,6 +127,12 @@ fn print(text: &str) -> Result<(), CommandError> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => Ok(other?),
     }
+}
+
+/// Says something that is no data.
+fn tell(text: &str) {
+    // Without standard error the exit code still tells.
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ mod logging;
 mod mempool;
 pub mod node;
 mod rpc;
+pub mod snapshot_file;
 pub mod store;
 mod visor_link;
 

@@ -17,9 +17,9 @@ use crate::mempool::{Mempool, MempoolLimits};
 use crate::store::{Store, StoreError};
 
 /// The chain's blocks and state, in the data folder.
-const STORE_FILE: &str = "chain.redb";
+pub(crate) const STORE_FILE: &str = "chain.redb";
 /// What this node has signed at the height under way, in the data folder.
-const WAL_FILE: &str = "consensus.wal";
+pub(crate) const WAL_FILE: &str = "consensus.wal";
 /// Admitted transactions that wait to be told to other nodes; more are told with the next repetition.
 const GOSSIP_QUEUE: usize = 256;
 

@@ -93,7 +93,8 @@ impl Store {
         if !path.exists() {
             let state = State::from_genesis(genesis).map_err(StoreError::Genesis)?;
             let chronicle = Chronicle::genesis(&genesis.chain_id);
-            create::create(path, &Beginning::of_chain(&state, &chronicle))?;
+            // Made by whomever: opening it says whether its maker still has it.
+            Self::create(path, &Beginning::of_chain(&state, &chronicle))?;
         }
         let shown = path.to_owned();
         let opened = guarded(|| {
@@ -116,6 +117,12 @@ impl Store {
         create::remove_leftovers(path);
         let loaded = store.load(genesis)?;
         Ok((store, loaded))
+    }
+
+    /// Makes a store at `path`, whole or not at all. One that another process has put there is left as it is; then
+    /// `false`.
+    pub(crate) fn create(path: &Path, beginning: &Beginning<'_>) -> Result<bool, StoreError> {
+        create::create(path, beginning)
     }
 
     /// The record of the block at `height`, if it is committed.

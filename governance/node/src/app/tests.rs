@@ -175,10 +175,7 @@ fn a_block_with_a_fault_gets_no_vote() {
     assert!(
         matches!(
             &fault,
-            Err(BlockFault::Transaction {
-                rejection: Rejection::BadSignature { .. },
-                ..
-            })
+            Err(BlockFault::Transaction { rejection, .. }) if matches!(**rejection, Rejection::BadSignature { .. })
         ),
         "{fault:?}"
     );

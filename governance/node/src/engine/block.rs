@@ -69,7 +69,7 @@ pub enum BlockFault {
         id: TransactionId,
         /// Why.
         #[source]
-        rejection: Rejection,
+        rejection: Box<Rejection>,
     },
 }
 

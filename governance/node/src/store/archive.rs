@@ -23,6 +23,8 @@ pub(super) const GOVERNANCE_CERTIFICATES: TableDefinition<'_, &[u8; 32], &[u8]> 
 /// GOV-12: the proposals of the executed changes with their heights, by their number from 0.
 pub(super) const CHANGES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("changes");
 
+/// A row as it is stored: key and value.
+pub(crate) type RawRow = (Vec<u8>, Vec<u8>);
 /// A ballot or a report with its validator.
 type ByValidator<T> = (ValidatorId, T);
 
@@ -93,7 +95,7 @@ impl Store {
     }
 
     /// Ballots and reports of all ended proposals: keys and values, in the order of the keys.
-    pub(crate) fn archive(&self, live: &[ProposalId]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    pub(crate) fn archive(&self, live: &[ProposalId]) -> Result<Vec<RawRow>, StoreError> {
         self.read("read the archive", |read| {
             let first = ballots_of(&ProposalId([0; 32])).0;
             let last = reports_of(&ProposalId([0xff; 32])).1;

@@ -42,16 +42,16 @@ impl<'a> Beginning<'a> {
     }
 }
 
-/// Makes the store at `path`. One that appears there meanwhile is left as it is.
-pub(crate) fn create(path: &Path, beginning: &Beginning<'_>) -> Result<(), StoreError> {
+/// See [`super::Store::create`].
+pub(super) fn create(path: &Path, beginning: &Beginning<'_>) -> Result<bool, StoreError> {
     let mut name = stem(path);
     name.push(format!(".{}{NEW}", std::process::id()));
     let temporary = path.with_file_name(name);
     let made = fill_new(&temporary, path, beginning).and_then(|()| {
         match fs::hard_link(&temporary, path) {
-            // Another process was faster; opening it says whether it is still there.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            linked => linked.and_then(|()| sync_folder(path)),
+            // Another process was faster.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            linked => linked.and_then(|()| sync_folder(path)).map(|()| true),
         }
         .map_err(|source| StoreError::Disk {
             operation: "place the file",

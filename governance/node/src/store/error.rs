@@ -138,34 +138,31 @@ impl StoreError {
     /// A file that cannot be opened.
     pub(super) fn open(path: &Path, error: DatabaseError) -> Self {
         let path = path.to_owned();
-        match error {
-            DatabaseError::DatabaseAlreadyOpen => Self::InUse { path },
-            DatabaseError::Storage(StorageError::Corrupted(what)) => Self::Damaged { path, what },
-            DatabaseError::Storage(StorageError::Io(cause)) if is_damage(&cause) => Self::Damaged {
-                path,
-                what: cause.to_string(),
-            },
-            DatabaseError::Storage(StorageError::Io(source))
-                if source.kind() != io::ErrorKind::PermissionDenied =>
-            {
-                Self::Disk {
-                    operation: "open the file",
-                    path,
-                    source,
-                }
+        if matches!(error, DatabaseError::DatabaseAlreadyOpen) {
+            return Self::InUse { path };
+        }
+        if let DatabaseError::Storage(StorageError::Corrupted(what)) = error {
+            return Self::Damaged { path, what };
+        }
+        if let DatabaseError::Storage(StorageError::Io(source)) = error {
+            let kind = source.kind();
+            if matches!(kind, io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) {
+                let what = source.to_string();
+                return Self::Damaged { path, what };
             }
-            other => Self::Open {
+            if matches!(kind, io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound) {
+                let source = Box::new(redb::Error::Io(source));
+                return Self::Open { path, source };
+            }
+            return Self::Disk {
+                operation: "open the file",
                 path,
-                source: Box::new(other.into()),
-            },
+                source,
+            };
+        }
+        Self::Open {
+            path,
+            source: Box::new(error.into()),
         }
     }
-}
-
-/// Whether the database says that the file holds something else than it should.
-fn is_damage(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
-    )
 }

@@ -9,7 +9,9 @@ mod commands;
 mod network;
 mod program;
 mod single;
+mod snapshot;
 mod upgrade;
+mod validators;
 
 /// A file that no `mod` names would never run.
 #[test]

@@ -194,6 +194,26 @@ impl Network {
         records.remove(0)
     }
 
+    /// Waits for some more blocks on one node.
+    pub(crate) async fn advance(&self, number: usize, blocks: u64) {
+        let height = self.handle(number).snapshot().height.0 + blocks;
+        self.wait_for_height(number, height).await;
+    }
+
+    /// Submits a validator's action at a node and waits until it is in a block.
+    pub(crate) async fn commit(&self, validator: u8, observer: usize, action: Action) {
+        let handle = self.handle(observer);
+        let transaction = handle
+            .submit(self.sign(validator, observer, action))
+            .await
+            .unwrap();
+        let status = handle.transaction(transaction, PATIENCE).await.unwrap();
+        assert!(
+            matches!(status, TransactionStatus::Committed { rejection: None, .. }),
+            "{status:?}"
+        );
+    }
+
     /// Proposes an upgrade a few blocks ahead and has validators 0, 1 and 2 approve it. Returns its id and H.
     pub(crate) async fn approve_upgrade(&self) -> (ProposalId, u64) {
         self.wait_for_height(0, 1).await;
@@ -262,7 +282,7 @@ pub(crate) fn governance_key(number: u8) -> SigningKey {
     SigningKey::from_bytes(&[number + 1; 32])
 }
 
-fn consensus_key(number: u8) -> SigningKey {
+pub(crate) fn consensus_key(number: u8) -> SigningKey {
     SigningKey::from_bytes(&[number + 101; 32])
 }
 

@@ -454,7 +454,7 @@ impl<A: Application> Driver<A> {
         // refusal would leave it waiting for ever.
         let validity = match self.validity(&block, &candidate.id) {
             Validity::Invalid if block.parent_state_root != self.info.state_root => Validity::Valid,
-            judged => judged,
+            judged @ (Validity::Valid | Validity::Invalid) => judged,
         };
         self.proposals.enter(height);
         self.proposals.keep(number, candidate.id, block);
