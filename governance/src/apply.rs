@@ -16,11 +16,13 @@ use crate::state::{Live, MAX_LIVE_PROPOSALS, MAX_LIVE_PROPOSALS_PER_PROPOSER, St
 use crate::tally::{Outcome, Tally};
 use crate::tx::{Action, VerifiedTransaction};
 use crate::upgrade::{MAX_LEAD_BLOCKS, Upgrade};
+use crate::validators::Validator;
 use crate::vote::{Ballot, Choice};
 
 /// A transaction that has passed every check, with all that writing it needs.
 struct Accepted {
     sender: ValidatorId,
+    power: Power,
     /// The sender's account with the sequence number used up.
     account: Account,
     /// The ballot that the transaction is, if it is one: the choice is filled in when it is cast.
@@ -92,6 +94,7 @@ impl State {
             });
         }
         let (sender, account) = self.judge_sender(verified)?;
+        let (sender, power) = (sender.id, sender.power);
         let change = match &transaction.action {
             Action::ProposeUpgrade(upgrade) => self.judge_upgrade(block, sender, upgrade)?,
             Action::ProposeCancel { target } => self.judge_cancel(block, *target)?,
@@ -134,6 +137,7 @@ impl State {
         };
         Ok(Accepted {
             sender,
+            power,
             account,
             signed: Ballot {
                 choice: Choice::Approve,
@@ -149,7 +153,7 @@ impl State {
     }
 
     /// Who sends, and the sender's account once the transaction has used up its sequence number.
-    fn judge_sender(&self, verified: &VerifiedTransaction) -> Result<(ValidatorId, Account), Rejection> {
+    fn judge_sender(&self, verified: &VerifiedTransaction) -> Result<(&Validator, Account), Rejection> {
         let transaction = verified.transaction();
         let public_key = *verified.sender();
         let reporting_for = match &transaction.action {
@@ -164,19 +168,19 @@ impl State {
         };
         let (sender, mut account) = if let Some(validator) = reporting_for {
             // GOV-16.
-            let account = self.reporter_account(&validator, &public_key);
-            (
+            let reporter = self.reporter_account(&validator, &public_key);
+            reporter.ok_or(Rejection::NotTheReporter {
+                public_key,
                 validator,
-                account.ok_or(Rejection::NotTheReporter {
-                    public_key,
-                    validator,
-                })?,
-            )
+            })?
         } else {
             // GOV-01.
             let validator = self.validators.by_governance_key(&public_key);
-            let id = validator.ok_or(Rejection::NotAValidator { public_key })?.id;
-            (id, self.accounts.get(&id).copied().unwrap_or_default())
+            let validator = validator.ok_or(Rejection::NotAValidator { public_key })?;
+            (
+                validator,
+                self.accounts.get(&validator.id).copied().unwrap_or_default(),
+            )
         };
         // GOV-13.
         let next = if reporting_for.is_some() {
@@ -364,6 +368,7 @@ impl State {
     fn write(&mut self, accepted: Accepted) -> Vec<Event> {
         let Accepted {
             sender,
+            power,
             mut account,
             signed,
             change,
@@ -398,11 +403,11 @@ impl State {
                     proposer: sender,
                 });
                 // GOV-05.
-                self.cast(sender, &mut account, id, signed, &mut events);
+                self.cast((sender, power), &mut account, id, signed, &mut events);
             }
             Change::Cast { proposal, choice } => {
                 self.cast(
-                    sender,
+                    (sender, power),
                     &mut account,
                     proposal,
                     Ballot { choice, ..signed },
@@ -444,13 +449,12 @@ impl State {
     /// GOV-06: replaces the voter's ballot, and moves its approval when another open upgrade has it.
     fn cast(
         &mut self,
-        voter: ValidatorId,
+        (voter, power): (ValidatorId, Power),
         account: &mut Account,
         id: ProposalId,
         ballot: Ballot,
         events: &mut Vec<Event>,
     ) {
-        let power = self.power(&voter);
         let Some(live) = self.live.get_mut(&id) else {
             return;
         };

@@ -107,8 +107,8 @@ macro_rules! fixed_bytes {
 }
 
 fixed_bytes!(
-    /// A SHA-256 digest.
-    Digest, 32, "digest", "64 hexadecimal digits (SHA-256, 32 bytes)"
+    /// A digest: SHA-256, or BLAKE3 where it is part of a state root.
+    Digest, 32, "digest", "64 hexadecimal digits (32 bytes)"
 );
 fixed_bytes!(
     /// GOV-04: the hash of a proposal's whole content.
@@ -146,13 +146,9 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
-    /// SHA-256 of the parts one after the other.
-    pub(crate) fn of_parts(parts: &[&[u8]]) -> Self {
-        let mut hasher = Sha256::new();
-        for part in parts {
-            hasher.update(part);
-        }
-        Self(hasher.finalize().into())
+    /// BLAKE3 of `bytes`: what a state root is made of.
+    pub(crate) fn blake3(bytes: &[u8]) -> Self {
+        Self(*blake3::hash(bytes).as_bytes())
     }
 }
 

@@ -259,11 +259,11 @@ impl Certificate {
             }
             last = Some(validator.id);
             let message = self.signed_by(approval, proposal).sign_bytes();
-            let claim = key.claim(&message, &approval.signature);
+            let claim = key.claim(&[&message], &approval.signature);
             claims.push(claim.ok_or(CertificateFault::Signature { public_key })?);
             tally.replace(validator.power, None, Some(Choice::Approve));
         }
-        if !signature::all_hold(&claims) {
+        if !signature::all_hold(claims.iter()) {
             let false_one = self
                 .approvals
                 .iter()

@@ -9,7 +9,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use bincode::config::{BigEndian, Configuration, Fixint, NoLimit};
-use bincode::error::DecodeError;
+use bincode::enc::write::Writer;
+use bincode::error::{DecodeError, EncodeError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -71,7 +72,28 @@ pub enum EncodingError {
 /// When the type's own `Serialize` fails. A derived one over this crate's types, strings, numbers, vectors, maps and
 /// options never does; no value makes it fail.
 pub fn to_canonical<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
-    bincode::serde::encode_to_vec(value, CONFIGURATION).expect("a derived Serialize encodes into memory")
+    // Most values are shorter: a vote takes 230 bytes.
+    let mut bytes = Vec::with_capacity(256);
+    append_canonical(&mut bytes, value);
+    bytes
+}
+
+/// Appends the canonical bytes of `value`.
+///
+/// # Panics
+/// As [`to_canonical`].
+pub(crate) fn append_canonical<T: Serialize + ?Sized>(bytes: &mut Vec<u8>, value: &T) {
+    bincode::serde::encode_into_writer(value, Appender(bytes), CONFIGURATION)
+        .expect("a derived Serialize encodes into memory");
+}
+
+struct Appender<'a>(&'a mut Vec<u8>);
+
+impl Writer for Appender<'_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
 }
 
 /// The value of which `bytes` are the canonical encoding. More than `limit` bytes are refused unread.
@@ -105,10 +127,16 @@ pub(crate) fn tagged_digest<T: Serialize>(tag: &[u8], value: &T) -> Digest {
     Digest::of(&tagged(tag, value))
 }
 
+/// BLAKE3 over `tag` and the canonical bytes of `value`: what a state root is made of.
+pub(crate) fn tagged_blake3<T: Serialize>(tag: &[u8], value: &T) -> Digest {
+    Digest::blake3(&tagged(tag, value))
+}
+
 /// `tag` followed by the canonical bytes of `value`.
 pub(crate) fn tagged<T: Serialize>(tag: &[u8], value: &T) -> Vec<u8> {
-    let mut bytes = tag.to_vec();
-    bytes.extend_from_slice(&to_canonical(value));
+    let mut bytes = Vec::with_capacity(256);
+    bytes.extend_from_slice(tag);
+    append_canonical(&mut bytes, value);
     bytes
 }
 

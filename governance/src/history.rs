@@ -89,5 +89,5 @@ impl History {
 }
 
 fn link(before: Digest, proposal: &Proposal) -> Digest {
-    encoding::tagged_digest(encoding::ENDED_TAG, &(before, proposal.record()))
+    encoding::tagged_blake3(encoding::ENDED_TAG, &(before, proposal.record()))
 }

@@ -1,12 +1,13 @@
-//! The map from validators to what is kept of each: persistent, ordered, and hashed as it stands.
+//! A map from ids or keys to what is kept of each: persistent, ordered, and hashed as it stands.
 //!
-//! A binary trie over the bits of the validator id. Nodes are shared between versions of the map, so a clone costs
+//! A trie over the half bytes of the key. Nodes are shared between versions of the map, so a clone costs
 //! nothing, a change costs the path to one leaf, and two versions are compared in the time of their difference. Each
-//! node remembers its hash until something below it changes. The shape depends on the ids alone, never on history:
+//! node remembers its hash until something below it changes. The shape depends on the keys alone, never on history:
 //!
 //! - nothing: 32 zero bytes
-//! - one entry: SHA-256 of a byte 0, the id, the canonical bytes of the value
-//! - several: SHA-256 of a byte 1, the hash of those whose next bit is 0, the hash of those whose next bit is 1
+//! - one entry: BLAKE3 of a byte 0, the key, the canonical bytes of the value
+//! - several: BLAKE3 of a byte 1, two bytes of which bit n says whether there are entries whose next half byte is n, and
+//!   the hashes of those subtrees in order of n
 //!
 //! Own code, because it is what a state root is made of: the libraries for authenticated maps bring their own store and
 //! one fixed depth per key, which costs some twenty times the hashes.
@@ -17,96 +18,112 @@ use core::cmp::Ordering;
 use core::fmt;
 
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
 
-use crate::bytes::{Digest, ValidatorId};
+use crate::bytes::{Digest, PublicKey, ValidatorId};
 use crate::encoding;
 
 /// See the module.
 #[derive(Clone)]
-pub(crate) struct ValidatorMap<V> {
-    root: Link<V>,
+pub(crate) struct Trie<K, V> {
+    root: Link<K, V>,
     len: usize,
 }
 
-type Link<V> = Option<Arc<Node<V>>>;
+/// What is kept of each validator.
+pub(crate) type ValidatorMap<V> = Trie<ValidatorId, V>;
+
+/// What a trie is over: bytes of one length, most of them drawn at random.
+pub(crate) trait Key: Copy + Ord {
+    fn bytes(&self) -> &[u8];
+}
+
+impl Key for ValidatorId {
+    fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Key for PublicKey {
+    fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+type Link<K, V> = Option<Arc<Node<K, V>>>;
 
 #[derive(Clone)]
-struct Node<V> {
+struct Node<K, V> {
     hash: Option<Digest>,
-    kind: Kind<V>,
+    kind: Kind<K, V>,
 }
 
 #[derive(Clone)]
-enum Kind<V> {
-    Leaf(ValidatorId, V),
-    Inner(Link<V>, Link<V>),
+enum Kind<K, V> {
+    Leaf(K, V),
+    /// At least two entries below. Index: the half byte of their ids at this depth.
+    Inner([Link<K, V>; FANOUT]),
 }
 
-impl<V> Default for ValidatorMap<V> {
+const FANOUT: usize = 16;
+
+impl<K, V> Default for Trie<K, V> {
     fn default() -> Self {
         Self { root: None, len: 0 }
     }
 }
 
-impl<V: fmt::Debug> fmt::Debug for ValidatorMap<V> {
+impl<K: Key + fmt::Debug, V: fmt::Debug> fmt::Debug for Trie<K, V> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_map().entries(self.iter()).finish()
     }
 }
 
-impl<V: PartialEq> PartialEq for ValidatorMap<V> {
+impl<K: Key, V: PartialEq> PartialEq for Trie<K, V> {
     fn eq(&self, other: &Self) -> bool {
         self.len == other.len && self.iter().eq(other.iter())
     }
 }
 
-impl<V: Eq> Eq for ValidatorMap<V> {}
+impl<K: Key, V: Eq> Eq for Trie<K, V> {}
 
-impl<V> ValidatorMap<V> {
+impl<K: Key, V> Trie<K, V> {
     pub(crate) const fn len(&self) -> usize {
         self.len
     }
 
-    pub(crate) fn get(&self, id: &ValidatorId) -> Option<&V> {
-        let mut link = &self.root;
+    pub(crate) fn get(&self, id: &K) -> Option<&V> {
+        let mut link = self.root.as_deref();
         let mut depth = 0_usize;
         loop {
-            match &link.as_deref()?.kind {
+            match &link?.kind {
                 Kind::Leaf(found, value) => return (found == id).then_some(value),
-                Kind::Inner(zero, one) => link = if bit(id, depth) { one } else { zero },
+                Kind::Inner(children) => link = children.get(digit(id, depth))?.as_deref(),
             }
             depth = depth.saturating_add(1);
         }
     }
 
     /// Ordered by id.
-    pub(crate) fn iter(&self) -> Iter<'_, V> {
+    pub(crate) fn iter(&self) -> Iter<'_, K, V> {
         Iter {
             open: self.root.as_deref().into_iter().collect(),
         }
     }
 
     /// Ordered by id, from the first id above `after`.
-    pub(crate) fn iter_after<'a>(&'a self, after: &ValidatorId) -> Iter<'a, V> {
+    pub(crate) fn iter_after<'a>(&'a self, after: &K) -> Iter<'a, K, V> {
         let mut open = Vec::new();
-        let mut link = &self.root;
+        let mut link = self.root.as_deref();
         let mut depth = 0_usize;
-        while let Some(node) = link.as_deref() {
+        while let Some(node) = link {
+            link = None;
             match &node.kind {
-                Kind::Leaf(id, _) => {
-                    if id > after {
-                        open.push(node);
-                    }
-                    break;
-                }
-                Kind::Inner(zero, one) => {
-                    if bit(after, depth) {
-                        link = one;
-                    } else {
-                        open.extend(one.as_deref());
-                        link = zero;
-                    }
+                Kind::Leaf(id, _) => open.extend((id > after).then_some(node)),
+                Kind::Inner(children) => {
+                    let place = digit(after, depth);
+                    let later = children.iter().skip(place.saturating_add(1));
+                    open.extend(later.rev().filter_map(Option::as_deref));
+                    link = children.get(place).and_then(Option::as_deref);
                 }
             }
             depth = depth.saturating_add(1);
@@ -115,9 +132,9 @@ impl<V> ValidatorMap<V> {
     }
 }
 
-impl<V: Clone> ValidatorMap<V> {
+impl<K: Key, V: Clone> Trie<K, V> {
     /// The value that was there before.
-    pub(crate) fn insert(&mut self, id: ValidatorId, value: V) -> Option<V> {
+    pub(crate) fn insert(&mut self, id: K, value: V) -> Option<V> {
         let before = insert(&mut self.root, 0, id, value);
         if before.is_none() {
             self.len = self.len.saturating_add(1);
@@ -125,7 +142,7 @@ impl<V: Clone> ValidatorMap<V> {
         before
     }
 
-    pub(crate) fn remove(&mut self, id: &ValidatorId) -> Option<V> {
+    pub(crate) fn remove(&mut self, id: &K) -> Option<V> {
         self.get(id)?;
         let before = remove(&mut self.root, 0, id);
         self.len = self.len.saturating_sub(1);
@@ -133,7 +150,7 @@ impl<V: Clone> ValidatorMap<V> {
     }
 }
 
-impl<V: Clone + Serialize> ValidatorMap<V> {
+impl<K: Key, V: Clone + Serialize> Trie<K, V> {
     /// The hash, if nothing has changed since it was computed.
     pub(crate) fn sealed(&self) -> Option<Digest> {
         self.root
@@ -143,13 +160,13 @@ impl<V: Clone + Serialize> ValidatorMap<V> {
 
     /// The hash over everything in it; only what has changed since the last time is hashed.
     pub(crate) fn seal(&mut self) -> Digest {
-        seal(&mut self.root)
+        seal(&mut self.root, &mut Vec::new())
     }
 }
 
-impl<V: PartialEq> ValidatorMap<V> {
+impl<K: Key, V: PartialEq> Trie<K, V> {
     /// What differs from `before`, ordered by id: the new value, or `None` where it is gone.
-    pub(crate) fn difference<'a>(&'a self, before: &'a Self) -> Vec<(ValidatorId, Option<&'a V>)> {
+    pub(crate) fn difference<'a>(&'a self, before: &'a Self) -> Vec<(K, Option<&'a V>)> {
         let mut found = Vec::new();
         difference(&before.root, &self.root, &mut found);
         found
@@ -157,40 +174,44 @@ impl<V: PartialEq> ValidatorMap<V> {
 }
 
 /// In order of ids.
-pub(crate) struct Iter<'a, V> {
-    open: Vec<&'a Node<V>>,
+pub(crate) struct Iter<'a, K, V> {
+    open: Vec<&'a Node<K, V>>,
 }
 
-impl<'a, V> Iterator for Iter<'a, V> {
-    type Item = (&'a ValidatorId, &'a V);
+impl<'a, K, V> Iterator for Iter<'a, K, V> {
+    type Item = (&'a K, &'a V);
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             match &self.open.pop()?.kind {
                 Kind::Leaf(id, value) => return Some((id, value)),
-                Kind::Inner(zero, one) => {
-                    self.open.extend(one.as_deref());
-                    self.open.extend(zero.as_deref());
+                Kind::Inner(children) => {
+                    self.open
+                        .extend(children.iter().rev().filter_map(Option::as_deref));
                 }
             }
         }
     }
 }
 
-/// The bit of the id that decides at `depth`. Ids end before any two different ones agree further.
-fn bit(id: &ValidatorId, depth: usize) -> bool {
-    let byte = id.0.get(depth / 8).copied().unwrap_or_default();
-    byte & (0x80_u8 >> (depth % 8)) != 0
+/// The half byte of the key that decides at `depth`. Keys end before any two different ones agree further.
+fn digit<K: Key>(id: &K, depth: usize) -> usize {
+    let byte = id.bytes().get(depth / 2).copied().unwrap_or_default();
+    usize::from(if depth.is_multiple_of(2) {
+        byte >> 4
+    } else {
+        byte & 0xf
+    })
 }
 
-fn leaf<V>(id: ValidatorId, value: V) -> Arc<Node<V>> {
+fn leaf<K, V>(id: K, value: V) -> Arc<Node<K, V>> {
     Arc::new(Node {
         hash: None,
         kind: Kind::Leaf(id, value),
     })
 }
 
-fn insert<V: Clone>(link: &mut Link<V>, depth: usize, id: ValidatorId, value: V) -> Option<V> {
+fn insert<K: Key, V: Clone>(link: &mut Link<K, V>, depth: usize, id: K, value: V) -> Option<V> {
     let Some(node) = link else {
         *link = Some(leaf(id, value));
         return None;
@@ -207,56 +228,61 @@ fn insert<V: Clone>(link: &mut Link<V>, depth: usize, id: ValidatorId, value: V)
     node.hash = None;
     match &mut node.kind {
         Kind::Leaf(_, held) => Some(core::mem::replace(held, value)),
-        Kind::Inner(zero, one) => {
-            let side = if bit(&id, depth) { one } else { zero };
-            insert(side, depth.saturating_add(1), id, value)
+        Kind::Inner(children) => {
+            let child = children.get_mut(digit(&id, depth))?;
+            insert(child, depth.saturating_add(1), id, value)
         }
     }
 }
 
-/// The inner nodes above two leaves, from `depth` down to the bit in which they differ.
-fn fork<V>(depth: usize, first: (ValidatorId, Link<V>), second: (ValidatorId, Link<V>)) -> Arc<Node<V>> {
-    let (a, b) = (bit(&first.0, depth), bit(&second.0, depth));
-    let (zero, one) = match (a, b) {
-        (false, true) => (first.1, second.1),
-        (true, false) => (second.1, first.1),
-        (false, false) => (Some(fork(depth.saturating_add(1), first, second)), None),
-        (true, true) => (None, Some(fork(depth.saturating_add(1), first, second))),
+/// The inner nodes above two leaves, from `depth` down to the half byte in which they differ.
+fn fork<K: Key, V>(depth: usize, first: (K, Link<K, V>), second: (K, Link<K, V>)) -> Arc<Node<K, V>> {
+    let (a, b) = (digit(&first.0, depth), digit(&second.0, depth));
+    let mut children = [const { None }; FANOUT];
+    let mut put = |place: usize, link| {
+        if let Some(child) = children.get_mut(place) {
+            *child = link;
+        }
     };
+    if a == b {
+        put(a, Some(fork(depth.saturating_add(1), first, second)));
+    } else {
+        put(a, first.1);
+        put(b, second.1);
+    }
     Arc::new(Node {
         hash: None,
-        kind: Kind::Inner(zero, one),
+        kind: Kind::Inner(children),
     })
 }
 
 /// Removes an entry that is there. An inner node left with one leaf becomes that leaf: the shape has no history.
-fn remove<V: Clone>(link: &mut Link<V>, depth: usize, id: &ValidatorId) -> Option<V> {
+fn remove<K: Key, V: Clone>(link: &mut Link<K, V>, depth: usize, id: &K) -> Option<V> {
     let node = link.as_mut()?;
     if matches!(node.kind, Kind::Leaf(..)) {
         let node = link.take()?;
         return match Arc::unwrap_or_clone(node).kind {
             Kind::Leaf(_, value) => Some(value),
-            Kind::Inner(..) => None,
+            Kind::Inner(_) => None,
         };
     }
     let node = Arc::make_mut(node);
     node.hash = None;
-    let Kind::Inner(zero, one) = &mut node.kind else {
+    let Kind::Inner(children) = &mut node.kind else {
         return None;
     };
-    let side = if bit(id, depth) { &mut *one } else { &mut *zero };
-    let removed = remove(side, depth.saturating_add(1), id);
-    let only = match (&*zero, &*one) {
-        (Some(only), None) | (None, Some(only)) => Some(Arc::clone(only)),
-        (Some(_), Some(_)) | (None, None) => None,
-    };
-    if let Some(only) = only.filter(|only| matches!(only.kind, Kind::Leaf(..))) {
-        *link = Some(only);
+    let removed = remove(children.get_mut(digit(id, depth))?, depth.saturating_add(1), id);
+    let mut left = children.iter().flatten();
+    if let (Some(only), None) = (left.next(), left.next())
+        && matches!(only.kind, Kind::Leaf(..))
+    {
+        *link = Some(Arc::clone(only));
     }
     removed
 }
 
-fn seal<V: Clone + Serialize>(link: &mut Link<V>) -> Digest {
+/// `bytes` is a buffer to use again and again.
+fn seal<K: Key, V: Clone + Serialize>(link: &mut Link<K, V>, bytes: &mut Vec<u8>) -> Digest {
     let Some(node) = link else {
         return Digest::default();
     };
@@ -264,38 +290,55 @@ fn seal<V: Clone + Serialize>(link: &mut Link<V>) -> Digest {
         return hash;
     }
     let node = Arc::make_mut(node);
-    let mut hasher = Sha256::new();
-    match &mut node.kind {
+    let hash = match &mut node.kind {
         Kind::Leaf(id, value) => {
-            hasher.update([0]);
-            hasher.update(id.0);
-            hasher.update(encoding::to_canonical(value));
+            bytes.clear();
+            bytes.push(0);
+            bytes.extend_from_slice(id.bytes());
+            encoding::append_canonical(bytes, value);
+            Digest::blake3(bytes)
         }
-        Kind::Inner(zero, one) => {
-            hasher.update([1]);
-            hasher.update(seal(zero).0);
-            hasher.update(seal(one).0);
+        Kind::Inner(children) => {
+            let mut present = 0_u16;
+            let mut hashes = [Digest::default(); FANOUT];
+            let mut bit = 1_u16;
+            for (child, hash) in children.iter_mut().zip(&mut hashes) {
+                if child.is_some() {
+                    *hash = seal(child, bytes);
+                    present |= bit;
+                }
+                bit = bit.wrapping_shl(1);
+            }
+            bytes.clear();
+            bytes.push(1);
+            bytes.extend_from_slice(&present.to_be_bytes());
+            for (child, hash) in children.iter().zip(&hashes) {
+                if child.is_some() {
+                    bytes.extend_from_slice(&hash.0);
+                }
+            }
+            Digest::blake3(bytes)
         }
-    }
-    let hash = Digest(hasher.finalize().into());
+    };
     node.hash = Some(hash);
     hash
 }
 
-fn difference<'a, V: PartialEq>(
-    before: &'a Link<V>,
-    after: &'a Link<V>,
-    found: &mut Vec<(ValidatorId, Option<&'a V>)>,
+fn difference<'a, K: Key, V: PartialEq>(
+    before: &'a Link<K, V>,
+    after: &'a Link<K, V>,
+    found: &mut Vec<(K, Option<&'a V>)>,
 ) {
     match (before, after) {
         (None, None) => {}
         (Some(before), Some(after)) if Arc::ptr_eq(before, after) => {}
         (Some(first), Some(second)) => match (&first.kind, &second.kind) {
-            (Kind::Inner(zero, one), Kind::Inner(other_zero, other_one)) => {
-                difference(zero, other_zero, found);
-                difference(one, other_one, found);
+            (Kind::Inner(children), Kind::Inner(others)) => {
+                for (child, other) in children.iter().zip(others) {
+                    difference(child, other, found);
+                }
             }
-            (Kind::Leaf(..), Kind::Leaf(..) | Kind::Inner(..)) | (Kind::Inner(..), Kind::Leaf(..)) => {
+            (Kind::Leaf(..), Kind::Leaf(..) | Kind::Inner(_)) | (Kind::Inner(_), Kind::Leaf(..)) => {
                 merge(before, after, found);
             }
         },
@@ -304,12 +347,12 @@ fn difference<'a, V: PartialEq>(
 }
 
 /// Compares two short subtrees entry by entry.
-fn merge<'a, V: PartialEq>(
-    before: &'a Link<V>,
-    after: &'a Link<V>,
-    found: &mut Vec<(ValidatorId, Option<&'a V>)>,
+fn merge<'a, K: Key, V: PartialEq>(
+    before: &'a Link<K, V>,
+    after: &'a Link<K, V>,
+    found: &mut Vec<(K, Option<&'a V>)>,
 ) {
-    let entries = |link: &'a Link<V>| {
+    let entries = |link: &'a Link<K, V>| {
         Iter {
             open: link.as_deref().into_iter().collect(),
         }
@@ -362,21 +405,24 @@ mod tests {
                 let mut bytes = alloc::vec![0];
                 bytes.extend_from_slice(&id.0);
                 bytes.extend_from_slice(&value.to_be_bytes());
-                Digest::of(&bytes)
+                Digest(*blake3::hash(&bytes).as_bytes())
             }
             several => {
-                let of = |wanted: bool| -> Vec<_> {
-                    let one = |id: &ValidatorId| (id.0[depth / 8] >> (7 - depth % 8)) & 1 == 1;
-                    several
+                let (mut present, mut hashes) = (0_u16, alloc::vec![]);
+                for wanted in 0..16 {
+                    let digit = |id: &ValidatorId| (id.0[depth / 2] >> (4 * (1 - depth % 2))) & 15;
+                    let below: Vec<_> = several
                         .iter()
                         .copied()
-                        .filter(|(id, _)| one(id) == wanted)
-                        .collect()
-                };
-                let mut bytes = alloc::vec![1];
-                bytes.extend_from_slice(&naive_root(&of(false), depth + 1).0);
-                bytes.extend_from_slice(&naive_root(&of(true), depth + 1).0);
-                Digest::of(&bytes)
+                        .filter(|(id, _)| digit(id) == wanted)
+                        .collect();
+                    if !below.is_empty() {
+                        present |= 1 << wanted;
+                        hashes.extend_from_slice(&naive_root(&below, depth + 1).0);
+                    }
+                }
+                let bytes = [&[1], present.to_be_bytes().as_slice(), &hashes].concat();
+                Digest(*blake3::hash(&bytes).as_bytes())
             }
         }
     }

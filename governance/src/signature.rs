@@ -9,6 +9,7 @@
 
 use alloc::vec::Vec;
 
+use curve25519_dalek::constants::ED25519_BASEPOINT_POINT;
 use curve25519_dalek::edwards::{CompressedEdwardsY, EdwardsPoint};
 use curve25519_dalek::scalar::Scalar;
 use curve25519_dalek::traits::{IsIdentity as _, VartimeMultiscalarMul as _};
@@ -39,43 +40,46 @@ impl VerificationKey {
 
     /// Whether `signature` is valid for `message`.
     pub(crate) fn verify(&self, message: &[u8], signature: &Signature) -> bool {
-        self.claim(message, signature).is_some_and(|claim| claim.holds())
+        self.claim(&[message], signature)
+            .is_some_and(|claim| claim.holds())
     }
 
-    /// The equation that the signature claims; `None` when it has no legal form.
-    pub(crate) fn claim(&self, message: &[u8], signature: &Signature) -> Option<Claim> {
+    /// The equation that the signature claims for the message in `parts`; `None` when it has no legal form.
+    pub(crate) fn claim(&self, parts: &[&[u8]], signature: &Signature) -> Option<Claim<'_>> {
         let (r, s) = signature.0.split_at(32);
         let r = <[u8; 32]>::try_from(r).ok()?;
         let s = Option::from(Scalar::from_canonical_bytes(<[u8; 32]>::try_from(s).ok()?))?;
         let mut hasher = Sha512::new();
         hasher.update(r);
         hasher.update(self.encoded.0);
-        hasher.update(message);
+        for part in parts {
+            hasher.update(part);
+        }
         Some(Claim {
             s,
             r: CompressedEdwardsY(r).decompress()?,
             k: Scalar::from_bytes_mod_order_wide(&hasher.finalize().into()),
-            minus_key: self.minus,
+            minus_key: &self.minus,
         })
     }
 }
 
 /// 8 s B = 8 R + 8 k A, for base point B and public key A.
-pub(crate) struct Claim {
+pub(crate) struct Claim<'a> {
     s: Scalar,
     r: EdwardsPoint,
     k: Scalar,
-    minus_key: EdwardsPoint,
+    minus_key: &'a EdwardsPoint,
 }
 
-impl Claim {
+impl Claim<'_> {
     /// Whether it is true.
     #[expect(
         clippy::arithmetic_side_effects,
         reason = "points of a group have no overflow"
     )]
     pub(crate) fn holds(&self) -> bool {
-        let r = EdwardsPoint::vartime_double_scalar_mul_basepoint(&self.k, &self.minus_key, &self.s);
+        let r = EdwardsPoint::vartime_double_scalar_mul_basepoint(&self.k, self.minus_key, &self.s);
         (r - self.r).mul_by_cofactor().is_identity()
     }
 }
@@ -88,40 +92,33 @@ impl Claim {
     clippy::arithmetic_side_effects,
     reason = "scalars and points have no overflow"
 )]
-pub(crate) fn all_hold(claims: &[Claim]) -> bool {
-    let mut transcript = Sha512::new();
-    for claim in claims {
+pub(crate) fn all_hold<'a>(claims: impl ExactSizeIterator<Item = &'a Claim<'a>> + Clone) -> bool {
+    let mut transcript = blake3::Hasher::new();
+    for claim in claims.clone() {
         // k is itself a hash over R, key and message.
         transcript.update(claim.k.as_bytes());
         transcript.update(claim.s.as_bytes());
     }
-    let seed = transcript.finalize();
-    let mut factors = (0_u64..).flat_map(|block| {
-        let mut hasher = Sha512::new();
-        hasher.update(seed);
-        hasher.update(block.to_be_bytes());
-        let digest: [u8; 64] = hasher.finalize().into();
-        let (chunks, _) = digest.as_chunks::<16>();
-        let four: [[u8; 16]; 4] =
-            core::array::from_fn(|index| chunks.get(index).copied().unwrap_or_default());
-        four.map(u128::from_be_bytes)
-    });
+    let mut factors = alloc::vec![0; claims.len().saturating_mul(16)];
+    transcript.finalize_xof().fill(&mut factors);
+    let (factors, _) = factors.as_chunks::<16>();
     let mut base = Scalar::ZERO;
-    let mut scalars = Vec::with_capacity(claims.len().saturating_mul(2).saturating_add(1));
-    let mut points = Vec::with_capacity(scalars.capacity());
-    for claim in claims {
-        let factor = Scalar::from(factors.next().unwrap_or(1));
+    let mut of_nonces = Vec::with_capacity(claims.len());
+    let mut of_keys = Vec::with_capacity(claims.len());
+    for (claim, factor) in claims.clone().zip(factors) {
+        let factor = Scalar::from(u128::from_le_bytes(*factor));
         base += factor * claim.s;
-        scalars.push(-factor);
-        points.push(claim.r);
-        scalars.push(factor * claim.k);
-        points.push(claim.minus_key);
+        of_nonces.push(-factor);
+        of_keys.push(factor * claim.k);
     }
-    scalars.push(base);
-    points.push(curve25519_dalek::constants::ED25519_BASEPOINT_POINT);
-    EdwardsPoint::vartime_multiscalar_mul(scalars, points)
-        .mul_by_cofactor()
-        .is_identity()
+    let nonces = claims.clone().map(|claim| &claim.r);
+    let keys = claims.map(|claim| claim.minus_key);
+    EdwardsPoint::vartime_multiscalar_mul(
+        [base].iter().chain(&of_nonces).chain(&of_keys),
+        [&ED25519_BASEPOINT_POINT].into_iter().chain(nonces).chain(keys),
+    )
+    .mul_by_cofactor()
+    .is_identity()
 }
 
 #[cfg(test)]
@@ -136,10 +133,10 @@ mod tests {
         (VerificationKey::new(&(&key).into()).unwrap(), signature)
     }
 
-    fn claims(signed: &[(VerificationKey, Signature)], message: &[u8]) -> Vec<Claim> {
+    fn claims<'a>(signed: &'a [(VerificationKey, Signature)], message: &[u8]) -> Vec<Claim<'a>> {
         signed
             .iter()
-            .map(|(key, signature)| key.claim(message, signature).unwrap())
+            .map(|(key, signature)| key.claim(&[message], signature).unwrap())
             .collect()
     }
 
@@ -150,8 +147,8 @@ mod tests {
             all.iter()
                 .all(|(key, signature)| key.verify(b"message", signature))
         );
-        assert!(all_hold(&claims(&all, b"message")));
-        assert!(all_hold(&[]));
+        assert!(all_hold(claims(&all, b"message").iter()));
+        assert!(all_hold([].iter()));
     }
 
     #[test]
@@ -159,7 +156,7 @@ mod tests {
         let mut all: Vec<_> = (1..20).map(|seed| signed(seed, b"message")).collect();
         all[7].1 = signed(8, b"another").1;
         assert!(!all[7].0.verify(b"message", &all[7].1));
-        assert!(!all_hold(&claims(&all, b"message")));
+        assert!(!all_hold(claims(&all, b"message").iter()));
     }
 
     /// R plus a point of order 8: valid under the cofactor, and so in every batch; without it, in one batch of eight.
@@ -182,10 +179,9 @@ mod tests {
             signature[32..].copy_from_slice((nonce + k * secret).as_bytes());
             let signature = Signature(signature);
             assert!(verification.verify(b"message", &signature));
-            assert!(all_hold(&claims(
-                &[(verification, signature), signed(seed, b"message")],
-                b"message"
-            )));
+            assert!(all_hold(
+                claims(&[(verification, signature), signed(seed, b"message")], b"message").iter()
+            ));
         }
     }
 

@@ -24,7 +24,7 @@ use crate::readiness::{Account, ReadinessReport};
 use crate::text::ChainId;
 use crate::tx::{Action, SignedTransaction};
 use crate::upgrade::Upgrade;
-use crate::validators::ValidatorSet;
+use crate::validators::{Validator, ValidatorSet};
 use crate::version::ReleaseVersion;
 use crate::vote::Ballot;
 
@@ -211,11 +211,15 @@ impl State {
         }
     }
 
-    /// GOV-16: the account of an active validator, if `key` reports for it.
-    pub(crate) fn reporter_account(&self, validator: &ValidatorId, key: &PublicKey) -> Option<Account> {
-        self.validators.get(validator)?;
-        let account = self.accounts.get(validator)?;
-        (account.reporter.as_ref() == Some(key)).then_some(*account)
+    /// GOV-16: an active validator with its account, if `key` reports for it.
+    pub(crate) fn reporter_account(
+        &self,
+        id: &ValidatorId,
+        key: &PublicKey,
+    ) -> Option<(&Validator, Account)> {
+        let account = self.accounts.get(id)?;
+        let validator = self.validators.get(id)?;
+        (account.reporter.as_ref() == Some(key)).then_some((validator, *account))
     }
 
     /// The only version that may execute the next block.
@@ -355,7 +359,7 @@ impl State {
             ),
             (live, self.history.count(), self.history.head()),
         );
-        self.root = encoding::tagged_digest(encoding::STATE_TAG, &rest);
+        self.root = encoding::tagged_blake3(encoding::STATE_TAG, &rest);
     }
 
     /// The locked-in upgrade whose H has been executed.

@@ -8,13 +8,13 @@ use alloc::vec::Vec;
 use ed25519_dalek::{Signer as _, SigningKey};
 use serde::{Deserialize, Serialize};
 
-use crate::bytes::{Digest, ProposalId, PublicKey, Signature, TransactionId, ValidatorId};
+use crate::bytes::{ProposalId, PublicKey, Signature, TransactionId, ValidatorId};
 use crate::change::{ParametersChange, ValidatorsChange};
 use crate::encoding::{self, EncodingError};
 use crate::error::Rejection;
 use crate::numbers::Height;
 use crate::readiness::Readiness;
-use crate::signature::{self, Claim, VerificationKey};
+use crate::signature::{self, VerificationKey};
 use crate::text::ChainId;
 use crate::upgrade::Upgrade;
 use crate::validators::ValidatorSet;
@@ -123,12 +123,12 @@ impl SignedTransaction {
 
     /// The hash by which the transaction is known.
     pub fn id(&self) -> TransactionId {
-        id_of(&self.to_canonical())
+        TransactionId(encoding::tagged_digest(encoding::SIGNED_TRANSACTION_TAG, self).0)
     }
 
     /// GOV-13: chain id, size and signature.
     pub fn verify(&self, chain_id: &ChainId) -> Result<VerifiedTransaction, Rejection> {
-        let bytes = self.checked_bytes(chain_id)?;
+        self.check_bytes(chain_id, &mut Vec::new())?;
         let key = VerificationKey::new(&self.public_key).ok_or_else(|| self.bad_signature())?;
         if !key.verify(
             &encoding::tagged(encoding::TRANSACTION_TAG, &self.transaction),
@@ -136,25 +136,22 @@ impl SignedTransaction {
         ) {
             return Err(self.bad_signature());
         }
-        Ok(VerifiedTransaction {
-            id: id_of(&bytes),
-            signed: self.clone(),
-        })
+        Ok(VerifiedTransaction { signed: self.clone() })
     }
 
-    /// The canonical bytes, when chain and size are right.
-    fn checked_bytes(&self, chain_id: &ChainId) -> Result<Vec<u8>, Rejection> {
+    /// Appends the canonical bytes, and says whether chain and size are right.
+    fn check_bytes(&self, chain_id: &ChainId, bytes: &mut Vec<u8>) -> Result<(), Rejection> {
         if self.transaction.chain_id != *chain_id {
             return Err(Rejection::ForeignChain {
                 expected: chain_id.clone(),
                 found: self.transaction.chain_id.clone(),
             });
         }
-        let bytes = self.to_canonical();
+        encoding::append_canonical(bytes, self);
         if bytes.len() > MAX_TRANSACTION_BYTES {
             return Err(Rejection::TransactionTooLarge { found: bytes.len() });
         }
-        Ok(bytes)
+        Ok(())
     }
 
     const fn bad_signature(&self) -> Rejection {
@@ -164,70 +161,66 @@ impl SignedTransaction {
     }
 }
 
-/// [`SignedTransaction::verify`] of each, in order, with the same answers in a quarter of the time.
+/// [`SignedTransaction::verify`] of each, in order, with the same answers in a third of the time.
 ///
-/// Keys of `validators` are at hand as points; others are decoded first. Signatures are judged all at once; only when
-/// one of them is false are they judged one by one.
+/// Signatures under governance keys of `validators` are judged all at once; only when one of them is false are they
+/// judged one by one. Those under other keys are judged alone.
 pub fn verify_all(
     transactions: Vec<SignedTransaction>,
     chain_id: &ChainId,
     validators: &ValidatorSet,
 ) -> Vec<Result<VerifiedTransaction, Rejection>> {
-    let judge = |signed: SignedTransaction| -> Result<(VerifiedTransaction, Claim), Rejection> {
-        let bytes = signed.checked_bytes(chain_id)?;
-        let key = validators
-            .verification_key(&signed.public_key)
-            .or_else(|| VerificationKey::new(&signed.public_key))
-            .ok_or_else(|| signed.bad_signature())?;
+    let mut claims = Vec::with_capacity(transactions.len());
+    let mut judged = Vec::with_capacity(transactions.len());
+    let mut bytes = Vec::new();
+    for signed in transactions {
+        let Some(key) = validators.verification_key(&signed.public_key) else {
+            judged.push(signed.verify(chain_id));
+            continue;
+        };
+        bytes.clear();
+        if let Err(rejection) = signed.check_bytes(chain_id, &mut bytes) {
+            judged.push(Err(rejection));
+            continue;
+        }
         // The transaction comes first in the signed one's bytes: no need to encode it again.
         let unsigned = bytes
             .len()
             .saturating_sub(PublicKey::LENGTH.saturating_add(Signature::LENGTH));
-        let mut message = encoding::TRANSACTION_TAG.to_vec();
-        message.extend_from_slice(bytes.get(..unsigned).unwrap_or_default());
-        let claim = key
-            .claim(&message, &signed.signature)
-            .ok_or_else(|| signed.bad_signature())?;
-        let id = id_of(&bytes);
-        Ok((VerifiedTransaction { signed, id }, claim))
-    };
-    let mut claims = Vec::with_capacity(transactions.len());
-    let mut judged = Vec::with_capacity(transactions.len());
-    for signed in transactions {
-        judged.push(judge(signed).map(|(verified, claim)| {
-            claims.push(claim);
-            verified
-        }));
-    }
-    if signature::all_hold(&claims) {
-        return judged;
-    }
-    let mut claims = claims.iter();
-    let again = judged.into_iter().map(|judged| {
-        let verified = judged?;
-        match claims.next() {
-            Some(claim) if claim.holds() => Ok(verified),
-            Some(_) | None => Err(verified.signed.bad_signature()),
+        let message = [
+            encoding::TRANSACTION_TAG,
+            bytes.get(..unsigned).unwrap_or_default(),
+        ];
+        match key.claim(&message, &signed.signature) {
+            Some(claim) => {
+                claims.push((judged.len(), claim));
+                judged.push(Ok(VerifiedTransaction { signed }));
+            }
+            None => judged.push(Err(signed.bad_signature())),
         }
-    });
-    again.collect()
-}
-
-fn id_of(canonical: &[u8]) -> TransactionId {
-    TransactionId(Digest::of_parts(&[encoding::SIGNED_TRANSACTION_TAG, canonical]).0)
+    }
+    if !signature::all_hold(claims.iter().map(|(_, claim)| claim)) {
+        for (place, _) in claims.iter().filter(|(_, claim)| !claim.holds()) {
+            if let Some(judged) = judged.get_mut(*place)
+                && let Ok(verified) = judged
+            {
+                *judged = Err(verified.signed.bad_signature());
+            }
+        }
+    }
+    judged
 }
 
 /// A transaction whose signature is valid for its chain. Only [`SignedTransaction::verify`] and [`verify_all`] make one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedTransaction {
     signed: SignedTransaction,
-    id: TransactionId,
 }
 
 impl VerifiedTransaction {
     /// The hash by which the transaction is known.
-    pub const fn id(&self) -> TransactionId {
-        self.id
+    pub fn id(&self) -> TransactionId {
+        self.signed.id()
     }
 
     /// The sender's governance key.

@@ -13,6 +13,7 @@ use crate::bytes::{Digest, PublicKey, ValidatorId};
 use crate::change::ValidatorChange;
 use crate::encoding;
 use crate::error::Rejection;
+use crate::map::Trie;
 use crate::numbers::Power;
 use crate::signature::VerificationKey;
 
@@ -107,12 +108,18 @@ pub struct ValidatorSet(Arc<Inner>);
 
 #[derive(Clone, Default)]
 struct Inner {
-    by_id: BTreeMap<ValidatorId, Validator>,
+    by_id: BTreeMap<ValidatorId, Arc<Validator>>,
     names: BTreeMap<String, ValidatorId>,
-    /// Governance keys ready to verify with, and consensus keys without.
-    keys: BTreeMap<PublicKey, (ValidatorId, Option<VerificationKey>)>,
+    keys: Trie<PublicKey, KeyUse>,
     total_power: Power,
     digest: Digest,
+}
+
+#[derive(Clone)]
+struct KeyUse {
+    validator: Arc<Validator>,
+    /// Ready to verify with when it is a governance key; a consensus key otherwise.
+    governance: Option<VerificationKey>,
 }
 
 impl ValidatorSet {
@@ -129,28 +136,28 @@ impl ValidatorSet {
 
     /// The validator with this id.
     pub fn get(&self, id: &ValidatorId) -> Option<&Validator> {
-        self.0.by_id.get(id)
+        self.0.by_id.get(id).map(AsRef::as_ref)
     }
 
     /// The validator that signs with this governance key.
     pub fn by_governance_key(&self, key: &PublicKey) -> Option<&Validator> {
-        let (id, governance) = self.0.keys.get(key)?;
-        governance.as_ref().and_then(|_| self.get(id))
+        let found = self.0.keys.get(key)?;
+        found.governance.as_ref().map(|_| found.validator.as_ref())
     }
 
     /// The key ready to verify with, when it is a governance key of the set.
-    pub(crate) fn verification_key(&self, key: &PublicKey) -> Option<VerificationKey> {
-        self.0.keys.get(key).and_then(|(_, governance)| *governance)
+    pub(crate) fn verification_key(&self, key: &PublicKey) -> Option<&VerificationKey> {
+        self.0.keys.get(key)?.governance.as_ref()
     }
 
     /// Whether a validator uses the key, for governance or for blocks.
     pub fn uses_key(&self, key: &PublicKey) -> bool {
-        self.0.keys.contains_key(key)
+        self.0.keys.get(key).is_some()
     }
 
     /// All validators, ordered by id.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Validator> {
-        self.0.by_id.values()
+        self.0.by_id.values().map(AsRef::as_ref)
     }
 
     /// How many there are; never 0.
@@ -310,9 +317,27 @@ impl<'a> Draft<'a> {
         let governance = VerificationKey::new(&key).ok_or_else(|| no_key(key))?;
         VerificationKey::new(&consensus_key).ok_or_else(|| no_key(consensus_key))?;
         // A key signs either governance or blocks.
-        for (key, role) in [(key, Some(governance)), (consensus_key, None)] {
-            let taken = self.base.keys.get(&key).is_some_and(|(owner, _)| stays(owner));
-            if taken || self.entering.keys.insert(key, (id, role)).is_some() {
+        let entry = Arc::new(validator.clone());
+        for (key, governance) in [(key, Some(governance)), (consensus_key, None)] {
+            let taken = self
+                .base
+                .keys
+                .get(&key)
+                .is_some_and(|held| stays(&held.validator.id));
+            let validator = Arc::clone(&entry);
+            if taken
+                || self
+                    .entering
+                    .keys
+                    .insert(
+                        key,
+                        KeyUse {
+                            validator,
+                            governance,
+                        },
+                    )
+                    .is_some()
+            {
                 let name = name.clone();
                 return Err(ValidatorSetError::KeyTwice { name, key });
             }
@@ -326,7 +351,7 @@ impl<'a> Draft<'a> {
         let total = self.total_power.checked_add(validator.power.0);
         self.total_power = total.ok_or(ValidatorSetError::TotalPower)?;
         self.entering.names.insert(name.clone(), id);
-        self.entering.by_id.insert(id, validator);
+        self.entering.by_id.insert(id, entry);
         Ok(())
     }
 
@@ -342,10 +367,12 @@ impl<'a> Draft<'a> {
         }
         inner.by_id.extend(self.entering.by_id);
         inner.names.extend(self.entering.names);
-        inner.keys.extend(self.entering.keys);
+        for (key, entry) in self.entering.keys.iter() {
+            inner.keys.insert(*key, entry.clone());
+        }
         inner.total_power = Power(self.total_power);
-        let all: Vec<_> = inner.by_id.values().collect();
-        inner.digest = encoding::tagged_digest(encoding::VALIDATORS_TAG, &all);
+        let all: Vec<&Validator> = inner.by_id.values().map(AsRef::as_ref).collect();
+        inner.digest = encoding::tagged_blake3(encoding::VALIDATORS_TAG, &all);
         Ok(ValidatorSet(Arc::new(inner)))
     }
 }
