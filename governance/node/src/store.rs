@@ -36,8 +36,7 @@ use crate::engine::DecidedBlock;
 pub(crate) use create::Beginning;
 use error::Fault;
 pub use error::StoreError;
-pub(crate) use record::Commit;
-pub use record::{BlockRecord, Loaded, TransactionOutcome};
+pub use record::{BlockRecord, Commit, Loaded, TransactionOutcome};
 
 /// One row per name: what the file is, where it begins, and the newest chronicle.
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
@@ -175,7 +174,7 @@ impl Store {
     }
 
     /// Makes one block durable, whole or not at all.
-    pub(crate) fn commit(&self, commit: &Commit<'_>) -> Result<(), StoreError> {
+    pub fn commit(&self, commit: &Commit<'_>) -> Result<(), StoreError> {
         const OPERATION: &str = "commit a block";
         let database = self.database()?;
         guarded(|| write(database, |transaction| fill(transaction, commit)))

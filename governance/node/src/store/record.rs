@@ -34,15 +34,21 @@ pub struct TransactionOutcome {
 }
 
 /// Everything that one block changes.
-pub(crate) struct Commit<'a> {
-    pub(crate) record: &'a BlockRecord,
-    pub(crate) block: &'a [u8],
-    pub(crate) certificate: &'a [u8],
+pub struct Commit<'a> {
+    /// What is known of the block.
+    pub record: &'a BlockRecord,
+    /// Its canonical bytes.
+    pub block: &'a [u8],
+    /// The engine's proof that it was decided.
+    pub certificate: &'a [u8],
     /// The state after the block before it, which the store holds.
-    pub(crate) previous: &'a State,
-    pub(crate) state: &'a State,
-    pub(crate) chronicle: &'a Chronicle,
-    pub(crate) outcomes: &'a [(TransactionId, TransactionOutcome)],
+    pub previous: &'a State,
+    /// The state after it.
+    pub state: &'a State,
+    /// The chain's own state after it.
+    pub chronicle: &'a Chronicle,
+    /// What became of its transactions.
+    pub outcomes: &'a [(TransactionId, TransactionOutcome)],
 }
 
 /// What the store holds when it is opened.

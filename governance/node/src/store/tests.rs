@@ -2,11 +2,57 @@
 
 use std::fs;
 
+use governance::{
+    Action, Choice, MAX_ENDED_PROPOSALS, Parameters, ParametersChange, SignedTransaction, Subject,
+};
 use tempfile::TempDir;
 
 use super::*;
 use crate::chronicle::Entry;
-use crate::fixture::{OLD, chain_id, genesis, propose};
+use crate::fixture::{OLD, chain_id, genesis, propose, sign};
+
+/// Executes and commits the next block.
+fn commit(store: &Store, loaded: &Loaded, transactions: &[SignedTransaction]) -> Result<Loaded, StoreError> {
+    let mut state = loaded.state.clone();
+    let height = state.height().next().unwrap();
+    let mut events = state.begin_block(height, &OLD).unwrap();
+    for transaction in transactions {
+        events.extend(state.apply(&transaction.verify(&chain_id()).unwrap()).unwrap());
+    }
+    events.extend(state.end_block());
+    let block = Digest([7; 32]);
+    let chronicle = loaded.chronicle.record(&Entry {
+        height,
+        block,
+        version: &OLD,
+        transactions: u64::try_from(transactions.len()).unwrap(),
+    });
+    let outcome = |transaction: &SignedTransaction| {
+        let outcome = TransactionOutcome {
+            height,
+            rejection: None,
+        };
+        (transaction.id(), outcome)
+    };
+    store.commit(&Commit {
+        record: &BlockRecord {
+            height,
+            block,
+            state_root: chronicle.chain_root(&state.state_root()),
+            version: OLD,
+            committed_at_unix_ms: height.0,
+            events,
+            transactions: transactions.iter().map(SignedTransaction::id).collect(),
+        },
+        block: &[u8::try_from(height.0 % 256).unwrap(); 10],
+        certificate: b"certificate",
+        previous: &loaded.state,
+        state: &state,
+        chronicle: &chronicle,
+        outcomes: &transactions.iter().map(outcome).collect::<Vec<_>>(),
+    })?;
+    Ok(Loaded { state, chronicle })
+}
 
 /// A store with `blocks` blocks of one transaction each, the last state, and the ids.
 fn filled(folder: &TempDir, blocks: u64) -> (Loaded, Vec<TransactionId>) {
@@ -14,43 +60,7 @@ fn filled(folder: &TempDir, blocks: u64) -> (Loaded, Vec<TransactionId>) {
     let mut ids = Vec::new();
     for number in 1..=blocks {
         let transaction = propose(u8::try_from(number % 4).unwrap(), (number - 1) / 4, number);
-        let mut state = loaded.state.clone();
-        state.begin_block(Height(number), &OLD).unwrap();
-        let events = state.apply(&transaction.verify(&chain_id()).unwrap()).unwrap();
-        let _ = state.end_block();
-        let block = Digest([7; 32]);
-        let entry = Entry {
-            height: Height(number),
-            block,
-            version: &OLD,
-            transactions: 1,
-        };
-        let chronicle = loaded.chronicle.record(&entry);
-        let record = BlockRecord {
-            height: Height(number),
-            block,
-            state_root: chronicle.chain_root(&state.state_root()),
-            version: OLD,
-            committed_at_unix_ms: number,
-            events,
-            transactions: vec![transaction.id()],
-        };
-        let outcome = TransactionOutcome {
-            height: Height(number),
-            rejection: None,
-        };
-        store
-            .commit(&Commit {
-                record: &record,
-                block: &[u8::try_from(number).unwrap(); 10],
-                certificate: b"certificate",
-                previous: &loaded.state,
-                state: &state,
-                chronicle: &chronicle,
-                outcomes: &[(transaction.id(), outcome)],
-            })
-            .unwrap();
-        loaded = Loaded { state, chronicle };
+        loaded = commit(&store, &loaded, std::slice::from_ref(&transaction)).unwrap();
         ids.push(transaction.id());
     }
     (loaded, ids)
@@ -119,6 +129,131 @@ fn another_chain_and_another_genesis_are_refused() {
     other.parameters.min_lead_blocks += 1;
     let error = Store::open(&path, &other).err().unwrap();
     assert!(matches!(&error, StoreError::Damaged { .. }), "{error}");
+}
+
+#[test]
+fn a_store_of_another_layout_says_what_to_do() {
+    let folder = TempDir::new().unwrap();
+    filled(&folder, 1);
+    for (found, word) in [(1_u64, "governance import"), (3, "newer binary")] {
+        let database = Database::open(folder.path().join("chain.redb")).unwrap();
+        let write = database.begin_write().unwrap();
+        write
+            .open_table(META)
+            .unwrap()
+            .insert(SCHEMA, encoding::to_canonical(&found).as_slice())
+            .unwrap();
+        write.commit().unwrap();
+        drop(database);
+        let error = open(&folder).err().unwrap().to_string();
+        assert!(
+            error.contains(word) && error.contains(&format!("layout {found}")),
+            "{error}"
+        );
+    }
+}
+
+/// A killed process may leave a store that is half made, under another name: it is no store, and the next start removes it.
+#[test]
+fn what_a_killed_start_leaves_is_no_store() {
+    let folder = TempDir::new().unwrap();
+    let leftover = folder.path().join("chain.redb.12345.new");
+    fs::write(&leftover, "half").unwrap();
+    let kept = folder.path().join("chain.redb.backup.new");
+    fs::write(&kept, "an operator's").unwrap();
+    let (_, loaded) = open(&folder).unwrap();
+    assert_eq!(loaded.state.height(), Height::ZERO);
+    assert!(!leftover.exists() && kept.exists());
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn a_store_that_is_there_is_not_made_again() {
+    let folder = TempDir::new().unwrap();
+    let (before, _) = filled(&folder, 2);
+    let first = State::from_genesis(&genesis()).unwrap();
+    let chronicle = Chronicle::genesis(&chain_id());
+    let path = folder.path().join("chain.redb");
+    let made = Store::create(&path, &Beginning::of_chain(&first, &chronicle)).unwrap();
+    assert!(!made);
+    assert_eq!(open(&folder).unwrap().1.state, before.state);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+fn vote(sender: u8, sequence: u64, proposal: ProposalId, choice: Choice) -> SignedTransaction {
+    sign(
+        sender,
+        sequence,
+        Height(1_000_000),
+        Action::Vote { proposal, choice },
+    )
+}
+
+/// Ballots and reports of what has ended stay until the state forgets the proposal; certificates of changes for ever.
+#[test]
+fn the_archive_holds_what_has_ended_and_no_more() {
+    let folder = TempDir::new().unwrap();
+    let (store, mut loaded) = open(&folder).unwrap();
+    let change = ParametersChange {
+        height: Height(6),
+        parameters: Parameters {
+            min_lead_blocks: 5,
+            ..genesis().parameters
+        },
+        description: String::new(),
+    };
+    let changed = Subject::Parameters(change.clone()).id(&chain_id());
+    let propose_change = sign(0, 0, Height(100), Action::ProposeParameters(change));
+    loaded = commit(&store, &loaded, &[propose_change]).unwrap();
+    let votes = [1, 2].map(|sender| vote(sender, 0, changed, Choice::Approve));
+    loaded = commit(&store, &loaded, &votes).unwrap();
+    while loaded.state.executed_changes() == 0 {
+        loaded = commit(&store, &loaded, &[]).unwrap();
+    }
+    assert_eq!(store.ballots(&changed, None, 10).unwrap().len(), 3);
+    assert_eq!(store.changes_below(Height(6)).unwrap(), []);
+    let certificate = store.certificate(&changed).unwrap().unwrap();
+    assert_eq!(
+        store.changes_below(Height(7)).unwrap(),
+        std::slice::from_ref(&certificate)
+    );
+
+    // Each of these is proposed by one and rejected by two, and ends at once.
+    let mut first = None;
+    for number in 0..u64::try_from(MAX_ENDED_PROPOSALS).unwrap() {
+        let upgrade = crate::fixture::upgrade(10_000 + number);
+        let id = Subject::Upgrade(upgrade.clone()).id(&chain_id());
+        let transactions = [
+            sign(3, number, Height(1_000_000), Action::ProposeUpgrade(upgrade)),
+            vote(0, 1 + number, id, Choice::Reject),
+            vote(1, 1 + number, id, Choice::Reject),
+        ];
+        loaded = commit(&store, &loaded, &transactions).unwrap();
+        if number == 0 {
+            first = Some(id);
+            assert_eq!(store.ballots(&id, None, 10).unwrap().len(), 3);
+            let page = store.ballots(&id, None, 2).unwrap();
+            let rest = store.ballots(&id, Some(&page[1].0), 2).unwrap();
+            assert_eq!((page.len(), rest.len()), (2, 1));
+            assert!(page[0].0 < page[1].0 && page[1].0 < rest[0].0);
+        }
+    }
+    let first = first.unwrap();
+    assert_eq!(
+        store.ballots(&first, None, 10).unwrap().len(),
+        3,
+        "still remembered"
+    );
+    assert!(store.ballots(&changed, None, 10).unwrap().is_empty(), "forgotten");
+    assert_eq!(
+        store.certificate(&changed).unwrap(),
+        Some(certificate),
+        "never forgotten"
+    );
+    assert_eq!(store.archive(&[]).unwrap().len(), 3 * MAX_ENDED_PROPOSALS);
+    drop(store);
+    let (_, after) = open(&folder).unwrap();
+    assert_eq!(after.state, loaded.state);
 }
 
 #[test]

@@ -153,6 +153,15 @@ impl Network {
         running.task.await.unwrap().unwrap();
     }
 
+    /// Waits until a node stops by itself.
+    pub(crate) async fn ended(&mut self, number: usize) -> Result<(), EngineError> {
+        let running = self.hosts[number].running.take().unwrap();
+        tokio::time::timeout(PATIENCE, running.task)
+            .await
+            .unwrap()
+            .unwrap()
+    }
+
     pub(crate) async fn stop_all(&mut self) {
         for number in 0..self.hosts.len() {
             if self.hosts[number].running.is_some() {

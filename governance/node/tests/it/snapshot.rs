@@ -4,9 +4,10 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use governance::{Action, Choice, Height, Subject};
-use governance_node::exit_code;
+use governance::{Account, Action, Choice, Height, RowKey, State, Subject, encoding};
+use governance_node::engine::{ApplicationError, EngineError};
 use governance_node::snapshot_file::SnapshotFile;
+use governance_node::{exit_code, snapshot_file};
 use tempfile::TempDir;
 
 use crate::network::{Network, OLD, chain_id, upgrade};
@@ -28,7 +29,7 @@ fn home(folder: &Path, name: &str, network: &Network, data: Option<&Path>) -> St
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_new_node_goes_on_from_a_snapshot() {
-    let mut network = Network::with_observers(4, 1);
+    let mut network = Network::with_observers(4, 2);
     network.options.block_interval = std::time::Duration::from_millis(200);
     for host in 0..4 {
         network.start(host, OLD).unwrap();
@@ -152,6 +153,43 @@ async fn a_new_node_goes_on_from_a_snapshot() {
     let chain = handle.certificate(&snapshot, &change).unwrap().unwrap();
     assert_eq!(chain.verify(&network.genesis).unwrap().proposal, change);
     assert!(snapshot.height > first.height && first.height > Height(10));
+
+    // Rows, root and checksum of a forged one fit, and it changes nothing that certificates prove: the next block tells.
+    let original = fs::read(file).unwrap();
+    let honest = SnapshotFile::from_bytes(&original).unwrap();
+    let mut rows = honest.verify(&network.genesis).unwrap().rows();
+    let row = rows
+        .iter_mut()
+        .find(|row| matches!(row.key, RowKey::Account(_)))
+        .unwrap();
+    let mut account: Account = encoding::from_canonical(&row.value, 1_000).unwrap();
+    account.next_sequence += 1;
+    row.value = encoding::to_canonical(&account);
+    let archive: Vec<_> = honest
+        .archive()
+        .iter()
+        .map(|(key, value)| (key.to_vec(), value.to_vec()))
+        .collect();
+    let forged = snapshot_file::to_bytes(
+        &State::from_rows(rows).unwrap(),
+        &honest.header().chronicle,
+        &archive,
+        honest.changes(),
+    );
+    let file = dir.path().join("forged.snapshot");
+    fs::write(&file, forged).unwrap();
+    let fooled = home(dir.path(), "fooled", &network, Some(network.folder(5)));
+    let imported = run(&["import", "--home", &fooled, file.to_str().unwrap()]);
+    assert!(imported.status.success(), "{imported:?}");
+    network.start(5, OLD).unwrap();
+    let stopped = network.ended(5).await;
+    assert!(
+        matches!(
+            stopped,
+            Err(EngineError::Application(ApplicationError::Diverged { .. }))
+        ),
+        "{stopped:?}"
+    );
 
     // And it is a source of snapshots itself: halted at one height, two nodes write the same bytes, wherever they began.
     drop(handle);

@@ -21,8 +21,10 @@ mod proposer;
 mod signing;
 mod wire;
 
+use std::fs::File;
 use std::future::Future;
-use std::path::PathBuf;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use arc_malachitebft_app_channel::app::engine::consensus::ConsensusMsg;
@@ -48,6 +50,8 @@ use signing::{ConsensusSigner, ConsensusVerifier};
 const STOP_TIMEOUT: Duration = Duration::from_millis(500);
 /// The metric by which the engine tells that its write-ahead log has failed.
 const SAFETY_FAILURE: &str = "node_safety_failure";
+/// About what the log of a height takes, without its block.
+const PROBE_BYTES: usize = 16 * 1024;
 /// Requests to the engine's actors that may wait; this node asks for the state of the network about once a second.
 const REQUEST_QUEUE: usize = 16;
 
@@ -124,10 +128,27 @@ impl Engine for Malachite {
 
         stop_engine(engine).await;
         match outcome {
-            Err(EngineError::Stopped { .. }) if log_has_failed(&self.moniker) => Err(EngineError::Log),
+            Err(EngineError::Stopped { .. }) if log_has_failed(&self.moniker) || !takes_writes(&self.wal) => {
+                Err(EngineError::Log)
+            }
             other => other,
         }
     }
+}
+
+/// Whether the disk under the write-ahead log takes a file. A log that cannot be begun at the start of a height is told
+/// by the engine in its log lines alone.
+fn takes_writes(wal: &Path) -> bool {
+    let probe = wal.with_extension("probe");
+    let write = || -> io::Result<()> {
+        let mut file = File::create(&probe)?;
+        file.write_all(&[0; PROBE_BYTES])?;
+        file.sync_all()
+    };
+    let written = write();
+    // An empty file at most is left behind.
+    let _ = std::fs::remove_file(&probe);
+    written.is_ok()
 }
 
 /// Whether the engine has stopped because it could not keep what it has signed. It says so in its metrics alone.

@@ -1,6 +1,6 @@
 //! The driver between an engine that is these tests and a chain that only counts.
 
-use governance::{PublicKey, SigningKey};
+use governance::{Power, PublicKey, SigningKey, Validator, ValidatorId, ValidatorSet};
 use tokio::sync::oneshot;
 
 use super::*;
@@ -13,6 +13,8 @@ struct Ledger {
     halt_at: u64,
     executed: Option<Info>,
     heard: Vec<SignedTransaction>,
+    /// The set that decides the heights after a block.
+    changes: BTreeMap<u64, ValidatorSet>,
 }
 
 impl Ledger {
@@ -28,6 +30,7 @@ impl Ledger {
             halt_at,
             executed: None,
             heard: Vec::new(),
+            changes: BTreeMap::new(),
         }
     }
 }
@@ -71,7 +74,11 @@ impl Application for Ledger {
             height: block.height,
             state_root: block.id(),
             halted,
-            ..self.info.clone()
+            validators: self
+                .changes
+                .get(&block.height.0)
+                .unwrap_or(&self.info.validators)
+                .clone(),
         });
         Ok(block.id())
     }
@@ -397,6 +404,144 @@ async fn asked_again_a_proposer_says_the_same() {
         get_value(&mut driver, 2, 0).await.is_none(),
         "not the next height"
     );
+}
+
+/// A fifth validator enters with block 1. At the heights after it the turns are others.
+fn five() -> ValidatorSet {
+    let mut validators: Vec<Validator> = genesis().validator_set().unwrap().iter().cloned().collect();
+    validators.push(Validator {
+        id: ValidatorId::at_entry(&PublicKey::from(&key(4))),
+        name: "validator-4".to_owned(),
+        governance_key: PublicKey::from(&key(4)),
+        consensus_key: PublicKey::from(&consensus_key(4)),
+        power: Power(3),
+    });
+    ValidatorSet::new(validators).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gov_12_the_set_changes_exactly_with_the_next_height() {
+    use arc_malachitebft_app_channel::app::types::core::ValidatorSet as _;
+
+    let Fixture {
+        mut driver,
+        published: _published,
+    } = fixture(u64::MAX);
+    driver.application.changes.insert(1, five());
+    let number_of = |set: &Validators, round: u32| {
+        let address = proposer::select(set, ChainHeight(2), Round::new(round)).address;
+        (0..5)
+            .find(|number| Address::of(&PublicKey::from(&consensus_key(*number))) == address)
+            .unwrap()
+    };
+    // A round in which the new one proposes, where the old set would have had another one.
+    let (before, after) = (driver.validators.clone(), Validators::new(&five()));
+    let round = (0..5).find(|round| number_of(&after, *round) == 4).unwrap();
+    let old = number_of(&before, round);
+
+    assert!(start_round(&mut driver, 1, 0).await.is_empty());
+    let first = block(1, Digest([0; 32]), Vec::new());
+    let second = block(2, first.id(), Vec::new());
+    let other = block(2, first.id(), vec![propose(0, 0, 1)]);
+    for early in [part(old, round, other), part(4, round, second.clone())] {
+        assert!(
+            receive(&mut driver, early).await.is_none(),
+            "too early to be judged"
+        );
+    }
+    let due = honest(&driver, 0, first.clone());
+    assert!(receive(&mut driver, due).await.is_some());
+    decide(&mut driver, 1, first.id()).await.unwrap();
+    let Some(Next::Start(height, params)) = finalize(&mut driver, 1).await else {
+        panic!("the chain goes on")
+    };
+    assert_eq!((height, params.validator_set.count()), (ChainHeight(2), 5));
+    assert_eq!(params.validator_set.total_voting_power(), 7);
+    let values = start_round(&mut driver, 2, 0).await;
+    assert_eq!(
+        values.iter().map(|value| value.value.id).collect::<Vec<_>>(),
+        [second.id()],
+        "judged by the new set: the part of the old set's proposer is none"
+    );
+    assert!(
+        receive(&mut driver, part(old, round, second)).await.is_none(),
+        "not its turn any more"
+    );
+
+    // And back: the one that has left has no turn.
+    driver
+        .application
+        .changes
+        .insert(2, genesis().validator_set().unwrap());
+    decide(&mut driver, 2, values[0].value.id).await.unwrap();
+    assert_eq!(driver.validators, before);
+}
+
+#[tokio::test]
+async fn contradicting_votes_are_counted() {
+    use arc_malachitebft_app_channel::app::types::MisbehaviorEvidence;
+    use arc_malachitebft_app_channel::app::types::core::{NilOrVal, SignedMessage, VoteType};
+    use governance::Signature;
+
+    use super::super::context::Vote;
+
+    let Fixture {
+        mut driver,
+        published: _published,
+    } = fixture(u64::MAX);
+    let vote = |value: u8| {
+        let vote = Vote {
+            kind: VoteType::Precommit,
+            height: ChainHeight(1),
+            round: Round::new(0),
+            value: NilOrVal::Val(Digest([value; 32])),
+            address: Address([1; 20]),
+        };
+        SignedMessage::new(vote, Signature([0; 64]))
+    };
+    let mut evidence = MisbehaviorEvidence {
+        proposals: Default::default(),
+        votes: Default::default(),
+    };
+    evidence.votes.add(vote(1), vote(2));
+    evidence.votes.add(vote(1), vote(3));
+    let message = |reply| AppMsg::Finalized {
+        certificate: CommitCertificate::new(ChainHeight(0), Round::new(0), Digest([0; 32]), Vec::new()),
+        extensions: VoteExtensions::default(),
+        evidence,
+        reply,
+    };
+    assert!(ask(&mut driver, message).await.is_some());
+    assert_eq!(driver.equivocations.load(Ordering::Relaxed), 2);
+}
+
+/// A block that two thirds have signed for stands on another state than ours: it is decided, and executing it tells.
+#[tokio::test]
+async fn a_synced_block_on_another_state_is_no_reason_to_wait_for_ever() {
+    let Fixture {
+        mut driver,
+        published: _published,
+    } = fixture(u64::MAX);
+    let foreign = block(1, Digest([9; 32]), Vec::new());
+    let value = sync(&mut driver, 1, foreign.to_canonical()).await;
+    assert!(matches!(value, SyncedValueOutcome::Verdict(value) if value.validity == Validity::Valid));
+}
+
+#[tokio::test]
+async fn who_passes_on_what_nobody_signed_is_not_heard_for_a_while() {
+    let Fixture {
+        mut driver,
+        published: _published,
+    } = fixture(u64::MAX);
+    let mut forged = propose(0, 0, 1);
+    forged.signature.0[0] ^= 1;
+    receive(
+        &mut driver,
+        Part::Transactions(vec![propose(1, 0, 2), forged, propose(2, 0, 3)]),
+    )
+    .await;
+    receive(&mut driver, Part::Transactions(vec![propose(3, 0, 4)])).await;
+    assert_eq!(driver.application.heard, [propose(1, 0, 2)]);
 }
 
 /// What the write-ahead log holds is said again after a restart, by its proposer too.
