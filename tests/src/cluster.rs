@@ -6,12 +6,12 @@ use std::process::Command;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::address::Loopback;
-use crate::binaries::{Binaries, OLD_VERSION};
+use crate::binaries::Binaries;
 use crate::host::Host;
+use crate::layout::{GenesisFile, create_key, edit_toml, init_node, temporary_root};
 use crate::observe::Observer;
 use crate::process::run_ok;
 use crate::wallet::Wallet;
@@ -71,10 +71,7 @@ impl Cluster {
                 )
             }
             None => {
-                let dir = tempfile::Builder::new()
-                    .prefix("visor-e2e-")
-                    .tempdir()
-                    .context("create a temporary directory")?;
+                let dir = temporary_root()?;
                 (dir.path().to_path_buf(), Some(dir))
             }
         };
@@ -97,23 +94,25 @@ impl Cluster {
                 visor_env: Vec::new(),
                 visor: None,
             };
-            let governance_key = create_key(binaries, &root, &key_name(index)).await?;
-            let init = json(
-                &run_ok(command(
-                    &binaries.old_node,
-                    &["init", "--moniker", host.name(), "--output", "json", "--home"],
-                    &host.node_home(),
-                ))
-                .await?
-                .stdout,
-            )?;
-            let consensus_key = text(&init, "consensus_key")?;
-            genesis_validators.push(format!("{}:1:{governance_key}:{consensus_key}", key_name(index)));
-            layouts.push((host, *p2p, text(&init, "peer_id")?));
+            let governance_key =
+                create_key(&binaries.wallet, &root.join("wallets"), &key_name(index)).await?;
+            let made = init_node(&binaries.old_node, &host.node_home(), host.name()).await?;
+            genesis_validators.push(format!(
+                "{}:1:{governance_key}:{}",
+                key_name(index),
+                made.consensus_key
+            ));
+            layouts.push((host, *p2p, made.peer_id));
         }
 
         let genesis = root.join("genesis.json");
-        write_genesis(binaries, &genesis, &chain_id, options, &genesis_validators).await?;
+        let file = GenesisFile {
+            chain_id: &chain_id,
+            min_lead_blocks: options.min_lead_blocks,
+            lock_in_blocks: options.lock_in_blocks,
+            validators: &genesis_validators,
+        };
+        file.write(&binaries.old_node, &genesis).await?;
         let peers: Vec<String> = layouts
             .iter()
             .map(|(_, p2p, peer_id)| format!("{peer_id}@{p2p}"))
@@ -251,78 +250,4 @@ impl Cluster {
 
 fn key_name(index: usize) -> String {
     format!("validator-{index}")
-}
-
-async fn create_key(binaries: &Binaries, root: &Path, name: &str) -> Result<String> {
-    let mut create = Command::new(&binaries.wallet);
-    create
-        .arg("--home")
-        .arg(root.join("wallets"))
-        .args(["--json", "keys", "create", name]);
-    text(&json(&run_ok(create).await?.stdout)?, "public_key")
-}
-
-async fn write_genesis(
-    binaries: &Binaries,
-    path: &Path,
-    chain_id: &str,
-    options: &ClusterOptions,
-    validators: &[String],
-) -> Result<()> {
-    let mut genesis = Command::new(&binaries.old_node);
-    genesis
-        .args([
-            "genesis",
-            "--chain-id",
-            chain_id,
-            "--initial-version",
-            OLD_VERSION,
-        ])
-        .args(["--min-lead-blocks", &options.min_lead_blocks.to_string()])
-        .args(["--lock-in-blocks", &options.lock_in_blocks.to_string()])
-        .arg("--output-file")
-        .arg(path);
-    for validator in validators {
-        genesis.args(["--validator", validator]);
-    }
-    run_ok(genesis).await?;
-    Ok(())
-}
-
-fn command(binary: &Path, args: &[&str], last: &Path) -> Command {
-    let mut command = Command::new(binary);
-    command.args(args).arg(last);
-    command
-}
-
-fn json(text: &str) -> Result<Value> {
-    serde_json::from_str(text).with_context(|| format!("no JSON: {text}"))
-}
-
-fn text(object: &Value, key: &str) -> Result<String> {
-    Ok(object
-        .get(key)
-        .and_then(Value::as_str)
-        .with_context(|| format!("no text `{key}` in {object}"))?
-        .to_owned())
-}
-
-/// Sets keys of a TOML file. An empty section is the top level.
-fn edit_toml(path: &Path, edit: impl FnOnce(&mut dyn FnMut(&str, &str, toml::Value))) -> Result<()> {
-    let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-    let mut table: toml::Table = text
-        .parse()
-        .with_context(|| format!("parse {}", path.display()))?;
-    edit(&mut |section, key, value| {
-        if section.is_empty() {
-            table.insert(key.to_owned(), value);
-        } else if let Some(inner) = table
-            .entry(section)
-            .or_insert_with(|| toml::Table::new().into())
-            .as_table_mut()
-        {
-            inner.insert(key.to_owned(), value);
-        }
-    });
-    fs::write(path, table.to_string()).with_context(|| format!("write {}", path.display()))
 }

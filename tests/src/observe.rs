@@ -1,4 +1,4 @@
-//! What is seen of a cluster from outside: every node's block stream and every visor's status stream.
+//! What is seen of a network from outside: every node's block stream and every visor's status stream.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -68,30 +68,64 @@ pub struct Observer {
 impl Observer {
     /// Begins to watch. Must be called within a tokio runtime.
     pub(crate) fn new(hosts: &[Host]) -> Self {
-        let start = hosts
+        let nodes = hosts
             .iter()
-            .map(|host| HostView {
-                name: host.name().to_owned(),
-                ..HostView::default()
-            })
+            .map(|host| (host.name().to_owned(), host.rpc_url()))
             .collect();
-        let (sender, views) = watch::channel::<Vec<HostView>>(start);
-        let mut tasks = Vec::new();
+        let (mut observer, sender) = Self::follow(nodes);
         for (index, host) in hosts.iter().enumerate() {
-            tasks.push(tokio::spawn(follow_blocks(host.rpc_url(), index, sender.clone())));
-            tasks.push(tokio::spawn(follow_visor(
+            observer.tasks.push(tokio::spawn(follow_visor(
                 host.visor_home().join("visor.sock"),
                 index,
                 sender.clone(),
             )));
         }
-        Self { views, tasks }
+        observer
+    }
+
+    /// Begins to watch nodes that have no visor: name and gRPC address of each. Must be called within a tokio runtime.
+    pub(crate) fn of_nodes(nodes: Vec<(String, String)>) -> Self {
+        Self::follow(nodes).0
+    }
+
+    fn follow(nodes: Vec<(String, String)>) -> (Self, watch::Sender<Vec<HostView>>) {
+        let start = nodes
+            .iter()
+            .map(|(name, _)| HostView {
+                name: name.clone(),
+                ..HostView::default()
+            })
+            .collect();
+        let (sender, views) = watch::channel::<Vec<HostView>>(start);
+        let tasks = nodes
+            .into_iter()
+            .enumerate()
+            .map(|(index, (_, url))| tokio::spawn(follow_blocks(url, index, sender.clone())))
+            .collect();
+        (Self { views, tasks }, sender)
     }
 
     /// What has been seen so far.
     #[must_use]
     pub fn views(&self) -> Vec<HostView> {
         self.views.borrow().clone()
+    }
+
+    /// Height of the newest block seen of the node with this index.
+    #[must_use]
+    pub fn height(&self, index: usize) -> u64 {
+        self.views.borrow().get(index).map_or(0, HostView::height)
+    }
+
+    /// Height of the newest block seen anywhere.
+    #[must_use]
+    pub fn tip(&self) -> u64 {
+        self.views
+            .borrow()
+            .iter()
+            .map(HostView::height)
+            .max()
+            .unwrap_or(0)
     }
 
     /// A receiver that wakes at every change.

@@ -5,6 +5,7 @@ use std::io::Read as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -53,11 +54,13 @@ pub(crate) async fn run_ok(command: Command) -> Result<CommandOutput> {
     Ok(output)
 }
 
-/// A visor in the background.
+/// A process in the background.
 #[derive(Debug)]
 pub(crate) struct Background {
     child: Child,
     log: PathBuf,
+    /// Copies the outputs to the log, when the process does not write there itself.
+    copying: Option<JoinHandle<()>>,
 }
 
 impl Background {
@@ -78,6 +81,32 @@ impl Background {
         Ok(Self {
             child,
             log: log.to_path_buf(),
+            copying: None,
+        })
+    }
+
+    /// The same through a pipe: the process can speak when it can write to no file. It must have no children that outlive it.
+    pub(crate) fn start_piped(mut command: Command, log: &Path) -> Result<Self> {
+        let mut file = append(log)?;
+        let (mut reader, writer) = std::io::pipe().context("make a pipe")?;
+        let errors = writer.try_clone().context("share a pipe")?;
+        let shown = format!("{command:?}");
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(writer)
+            .stderr(errors)
+            .process_group(0)
+            .spawn()
+            .with_context(|| format!("start {shown}"))?;
+        // The command holds ends of the pipe; the copying ends when the last one is closed.
+        drop(command);
+        let copying = std::thread::spawn(move || {
+            drop(std::io::copy(&mut reader, &mut file));
+        });
+        Ok(Self {
+            child,
+            log: log.to_path_buf(),
+            copying: Some(copying),
         })
     }
 
@@ -103,6 +132,7 @@ impl Background {
     pub(crate) async fn wait_until(&mut self, deadline: Instant) -> Result<Option<ExitStatus>> {
         loop {
             if let Some(status) = self.ended()? {
+                self.finish_log();
                 return Ok(Some(status));
             }
             if Instant::now() >= deadline {
@@ -117,6 +147,14 @@ impl Background {
     pub(crate) fn kill_now(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
+        self.finish_log();
+    }
+
+    /// After the end: all that the process has said is in the log.
+    fn finish_log(&mut self) {
+        if let Some(copying) = self.copying.take() {
+            drop(copying.join());
+        }
     }
 
     /// The last `lines` lines of the log.

@@ -7,8 +7,14 @@
 
 mod arrows;
 mod bad_input;
+mod disk;
+mod durable;
+mod hostile;
+mod malformed;
+mod nodes;
 mod story;
 mod upgrade;
+mod validators;
 mod visor_faults;
 
 #[test]
