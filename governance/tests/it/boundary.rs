@@ -245,7 +245,7 @@ fn gov_07_ten_thousand_validators_decide_by_one() {
         let written = state.changes_since(&before).len();
         let most = match height {
             2 => 3 * 6_667,
-            21 => 4,
+            21 => 5,
             _other => 2,
         };
         assert!(

@@ -208,10 +208,14 @@ impl Chain {
         assert_sound(&self.state);
         self.certificates.extend_from_slice(self.state.new_certificates());
         if self.state.executed_changes() > executed {
-            let changed = events.iter().find_map(|event| match event {
-                Event::ValidatorsChanged { proposal_id, .. }
-                | Event::ParametersChanged { proposal_id, .. } => Some(*proposal_id),
-                _other => None,
+            let changed = events.iter().find_map(|event| {
+                if let Event::ValidatorsChanged { proposal_id, .. }
+                | Event::ParametersChanged { proposal_id, .. } = event
+                {
+                    Some(*proposal_id)
+                } else {
+                    None
+                }
             });
             self.executed.push(self.certificate(changed.unwrap()));
         }

@@ -401,7 +401,7 @@ impl Run {
                 self.model.accounts.contains_key(key) || usize::from(*key) <= self.model.validators.len();
             is_known && !keys.contains(key)
         });
-        let other = former.last().unwrap_or(STRANGER);
+        let other = former.max().unwrap_or(STRANGER);
         keys.push(other);
         keys[who % keys.len()]
     }

@@ -3,6 +3,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::print_stdout,
     reason = "helpers of tests fail like tests; the option of .clippy.toml only knows test functions"
 )]
 
@@ -10,6 +11,7 @@ mod batch;
 mod boundary;
 mod cancel;
 mod certificates;
+mod corpus;
 mod decoding;
 mod fixture;
 mod genesis;

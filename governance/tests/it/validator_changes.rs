@@ -156,7 +156,7 @@ fn gov_12_nothing_a_change_changes_something() {
         rotate(1, Some(2), Some(102)),
     ] {
         assert_eq!(
-            proposing(&[10; 10], &[change.clone()]),
+            proposing(&[10; 10], std::slice::from_ref(&change)),
             "GOV-12.nothing",
             "{change:?}"
         );
@@ -199,7 +199,7 @@ fn gov_12_set_the_result_is_a_legal_set() {
         set_power(1, 0),
     ] {
         assert_eq!(
-            proposing(&[10; 10], &[change.clone()]),
+            proposing(&[10; 10], std::slice::from_ref(&change)),
             "GOV-12.set",
             "{change:?}"
         );
@@ -533,12 +533,16 @@ fn gov_12_votes_of_one_who_leaves_lapse_on_open_proposals_and_stay_on_locked_in_
     let events = chain.close(20);
     let lapsed: Vec<_> = events
         .iter()
-        .filter_map(|event| match event {
-            Event::BallotLapsed {
+        .filter_map(|event| {
+            if let Event::BallotLapsed {
                 proposal_id,
                 validator_id,
-            } => Some((*proposal_id, *validator_id)),
-            _other => None,
+            } = event
+            {
+                Some((*proposal_id, *validator_id))
+            } else {
+                None
+            }
         })
         .collect();
     assert_eq!(
@@ -760,7 +764,10 @@ fn gov_12_a_rotated_away_key_cannot_enter_beside_its_validator() {
         new.name = "another".to_owned();
         new.consensus_key = public(91);
     });
-    assert_eq!(chain.refusal(0, &set_change(40, &[again.clone()])), "GOV-12.set");
+    assert_eq!(
+        chain.refusal(0, &set_change(40, std::slice::from_ref(&again))),
+        "GOV-12.set"
+    );
     chain.lock_in(&set_change(40, &[remove(5)]));
     chain.open(41);
     chain.submit(0, &set_change(60, &[again]));

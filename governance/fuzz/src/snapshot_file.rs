@@ -1,0 +1,1 @@
+../../node/src/snapshot_file.rs
