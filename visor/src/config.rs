@@ -61,6 +61,8 @@ pub struct Config {
     pub staging: Staging,
     /// The node's process.
     pub node: NodeConfig,
+    /// Whom visor believes.
+    pub governance: Governance,
     /// Visor's own log.
     pub log: Log,
 }
@@ -179,6 +181,14 @@ impl Default for Staging {
 pub struct NodeConfig {
     /// Where the node's output is appended to; visor's own output when empty.
     pub log_file: PathBuf,
+}
+
+/// Whom visor believes.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Governance {
+    /// The genesis that the operator trusts; the node's word counts when empty.
+    pub genesis: PathBuf,
 }
 
 /// Visor's own log.
@@ -351,6 +361,7 @@ mod tests {
             ("probation", 2),
             ("staging", 5),
             ("node", 1),
+            ("governance", 1),
             ("log", 2),
         ];
         for (section, keys) in expected {

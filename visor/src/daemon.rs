@@ -4,6 +4,7 @@
 //! awaited, synced, hashed or logged (VIS-05); answers to orders become facts before anything else is waited for.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use proto::pb::visor::v1 as pb;
@@ -15,7 +16,8 @@ use visor_planner::{
     Timer, Timestamp, UpgradeId, Version, recover,
 };
 
-use crate::adapter::governance::{EXIT_CODES, LinkEvent, translate};
+use crate::adapter::governance::{EXIT_CODES, LinkEvent, Refusal, Translated, translate};
+use crate::certificate::{Notary, Pin, PinError};
 use crate::cli::{CommandError, chain};
 use crate::config::Config;
 use crate::execute::{Channels, Host};
@@ -94,6 +96,20 @@ pub fn last_known(home: &Home) -> Result<pb::Status, CommandError> {
     Ok(shown)
 }
 
+/// The genesis that the operator trusts (VIS-12).
+fn pin(home: &Home, config: &Config) -> Result<Option<Pin>, CommandError> {
+    let genesis = &config.governance.genesis;
+    if genesis.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    let pin = Pin::read(&home.root().join(genesis)).map_err(|source| {
+        let config = home.config();
+        CommandError::new(exit_code::CONFIG, UnusablePin { config, source })
+    })?;
+    tracing::info!(chain.id = %pin.chain_id(), "upgrades are believed only with a certificate");
+    Ok(Some(pin))
+}
+
 fn observe(home: &Home, node: Option<(Process, Option<Version>)>) -> Result<Observed, CommandError> {
     let current = swap::current(home)?
         .and_then(|folder| home.version_of(&folder))
@@ -164,6 +180,10 @@ struct Daemon {
     host: Host,
     journal: Journal,
     status: watch::Sender<pb::Status>,
+    /// The chain whose genesis the operator has pinned; empty: none.
+    pinned_chain: String,
+    /// What the node announces and nobody has proven.
+    refusals: Vec<Refusal>,
     timers: BTreeMap<Timer, tokio::time::Instant>,
     queue: VecDeque<Input>,
     /// When the exit was seen that the orders under way answer.
@@ -188,7 +208,13 @@ impl Daemon {
             links: link_facts,
             outcomes: outcome_facts,
         };
-        let mut host = Host::new(home.clone(), config.clone(), Channels { links, outcomes });
+        let notary = pin(home, config)?.map(|pin| Arc::new(Notary::new(pin)));
+        let pinned_chain = notary
+            .as_ref()
+            .map(|notary| notary.chain_id().to_string())
+            .unwrap_or_default();
+        let channels = Channels { links, outcomes };
+        let mut host = Host::new(home.clone(), config.clone(), channels, notary);
 
         let node = loop {
             match host.find_running().await.map_err(failed)? {
@@ -241,6 +267,8 @@ impl Daemon {
             host,
             journal,
             status,
+            pinned_chain,
+            refusals: Vec::new(),
             timers: BTreeMap::new(),
             queue: VecDeque::new(),
             exit_seen: None,
@@ -305,8 +333,9 @@ impl Daemon {
         }
         match event {
             LinkEvent::Lost => self.queue.push_back(Input::NodeLinkLost),
-            LinkEvent::Reported { report } => match translate(&report) {
-                Some(report) => {
+            LinkEvent::Reported { report, verdicts } => match translate(&report, verdicts.as_ref()) {
+                Some(Translated { report, refusals }) => {
+                    self.refuse(refusals);
                     self.host.set_live(
                         report
                             .upgrades
@@ -321,6 +350,33 @@ impl Daemon {
                 }
             },
         }
+    }
+
+    /// VIS-12: tells once what is not believed, and why.
+    fn refuse(&mut self, refusals: Vec<Refusal>) {
+        for refusal in refusals.iter().filter(|refusal| !self.refusals.contains(refusal)) {
+            tracing::error!(
+                upgrade.id = %refusal.plan.id.0,
+                upgrade.version = %refusal.plan.version,
+                upgrade.height = refusal.plan.height.0,
+                upgrade.problem = %refusal.reason,
+                "the node announces an accepted upgrade that is not proven; it is not carried out"
+            );
+        }
+        self.refusals = refusals;
+    }
+
+    /// The planner's status with what was kept from the planner.
+    fn shown(&self) -> pb::Status {
+        let mut shown = status::of(&self.planner.status());
+        shown.pinned_chain = self.pinned_chain.clone();
+        shown.problems.extend(self.refusals.iter().map(|refusal| {
+            format!(
+                "{} at height {} is not believed and not carried out: {}",
+                refusal.plan.version, refusal.plan.height, refusal.reason
+            )
+        }));
+        shown
     }
 
     fn staged(&mut self, order: Order, outcome: Outcome) {
@@ -343,7 +399,7 @@ impl Daemon {
             self.execute(effects.0);
         }
         self.exit_seen = None;
-        let shown = status::of(&self.planner.status());
+        let shown = self.shown();
         self.status.send_if_modified(|status| {
             let changed = *status != shown;
             *status = shown;
@@ -489,6 +545,15 @@ async fn due(next: Option<(Timer, tokio::time::Instant)>) {
         Some((_, at)) => sleep_until(at).await,
         None => std::future::pending().await,
     }
+}
+
+/// The pinned genesis cannot be used: then nothing is believed, and nothing begun.
+#[derive(Debug, thiserror::Error)]
+#[error("use governance.genesis of {config}", config = config.display())]
+struct UnusablePin {
+    config: std::path::PathBuf,
+    #[source]
+    source: PinError,
 }
 
 /// The journal and the home do not agree on what is to be run.

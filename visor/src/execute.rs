@@ -4,12 +4,14 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use rustix::process::Pid;
 use tokio::sync::mpsc;
 
 use crate::adapter::governance::{Link, LinkEvent};
+use crate::certificate::Notary;
 use crate::config::{Config, ConfigError};
 use crate::home::Home;
 use crate::lock::NodeLock;
@@ -78,6 +80,8 @@ pub(crate) struct Host {
     config: Config,
     lock: NodeLock,
     channels: Channels,
+    /// Present when the operator has pinned a genesis.
+    notary: Option<Arc<Notary>>,
     prepared: Option<Prepared>,
     node: Option<Node>,
     link: Option<Link>,
@@ -88,13 +92,14 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    pub(crate) fn new(home: Home, config: Config, channels: Channels) -> Self {
+    pub(crate) fn new(home: Home, config: Config, channels: Channels, notary: Option<Arc<Notary>>) -> Self {
         let lock = NodeLock::new(home.node_lock());
         Self {
             home,
             config,
             lock,
             channels,
+            notary,
             prepared: None,
             node: None,
             link: None,
@@ -167,7 +172,8 @@ impl Host {
 
     fn open_link(&mut self, socket: PathBuf) {
         self.run += 1;
-        self.link = Some(Link::open(socket, self.run, self.channels.links.clone()));
+        let (links, notary) = (self.channels.links.clone(), self.notary.clone());
+        self.link = Some(Link::open(socket, self.run, links, notary));
     }
 
     fn stop_order(&self) -> StopOrder {

@@ -16,5 +16,7 @@ pub const HELD: u8 = 5;
 pub const NODE_FAILED: u8 = 6;
 /// The journal is damaged or cannot be written. The node is left as it was.
 pub const JOURNAL: u8 = 7;
+/// A certificate does not prove what it says (`verify`).
+pub const UNPROVEN: u8 = 8;
 /// A bug in visor.
 pub const BUG: u8 = 255;

@@ -36,6 +36,7 @@ pub(crate) fn of(status: &Status) -> pb::Status {
         }),
         problems: status.problems.clone(),
         node_connected: status.connected,
+        pinned_chain: String::new(),
     }
 }
 

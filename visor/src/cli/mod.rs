@@ -4,6 +4,7 @@ mod command_error;
 mod init;
 mod run;
 mod status;
+mod verify;
 mod version;
 
 pub use command_error::{CommandError, chain};
@@ -36,6 +37,8 @@ enum Command {
     Run(run::RunArguments),
     /// Show what a home's visor and its node are doing
     Status(status::StatusArguments),
+    /// Verify the certificate of an accepted proposal, with nothing but the genesis
+    Verify(verify::VerifyArguments),
     /// Show the version of this program
     Version(version::VersionArguments),
 }
@@ -65,6 +68,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Init(arguments) => init::init(&arguments),
         Command::Run(arguments) => run::run(&arguments),
         Command::Status(arguments) => status::status(&arguments),
+        Command::Verify(arguments) => verify::verify(&arguments),
         Command::Version(arguments) => version::version(&arguments),
     };
     match result {

@@ -98,6 +98,7 @@ fn to_json(status: &Status, running: bool) -> Value {
             "exit_to_exec_us": upgrade.exit_to_exec_us,
             "restarts": upgrade.restarts,
         })),
+        "pinned_chain": version(&status.pinned_chain),
         "problems": status.problems,
     })
 }
@@ -159,6 +160,9 @@ fn to_text(status: &Status) -> String {
                 upgrade.from, upgrade.to, upgrade.height, upgrade.node_down_ms, upgrade.exit_to_exec_us
             ),
         );
+    }
+    if !status.pinned_chain.is_empty() {
+        line("believes", format!("certificates of {}", status.pinned_chain));
     }
     for problem in &status.problems {
         line("problem", problem.clone());

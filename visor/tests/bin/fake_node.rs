@@ -5,9 +5,10 @@
 //! files of the same program. It keeps its height in the file `height`, appends what it does to the file `log`, and takes locks for
 //! life on `exclusive` (nodes) and `helpers` (their helpers): one that finds another alive writes the line `TWO` and exits with 99.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
@@ -16,7 +17,10 @@ use anyhow::{Context as _, Result, bail};
 use futures_util::{Stream, StreamExt as _};
 use proto::pb::governance::v1::{Artifact, Halt, ProposalPhase, Upgrade};
 use proto::pb::node::v1::node_service_server::{NodeService, NodeServiceServer};
-use proto::pb::node::v1::{AnnouncedUpgrade, GetReportRequest, NodeReport, WatchReportsRequest};
+use proto::pb::node::v1::{
+    AnnouncedUpgrade, GetCertificateRequest, GetCertificateResponse, GetReportRequest, NodeReport,
+    WatchReportsRequest,
+};
 use rustix::fs::{FlockOperation, flock};
 use serde::Deserialize;
 use tokio::net::UnixListener;
@@ -53,6 +57,8 @@ struct Behaviour {
     helper_ignores_sigterm: bool,
     /// A version that makes no blocks.
     stall: Option<String>,
+    /// The certificates it gives, in hexadecimal digits, by proposal.
+    certificates: BTreeMap<String, String>,
     /// The version it reports; its own when absent.
     claims_version: Option<String>,
 }
@@ -209,7 +215,10 @@ async fn start(home: &Path, socket: &Path) -> Result<u8> {
         let listener = UnixListener::bind(socket)?;
         tokio::spawn(
             tonic::transport::Server::builder()
-                .add_service(NodeServiceServer::new(Service { reports: seen }))
+                .add_service(NodeServiceServer::new(Service {
+                    reports: seen,
+                    home: home.to_path_buf(),
+                }))
                 .serve_with_incoming(UnixListenerStream::new(listener)),
         );
     }
@@ -311,12 +320,29 @@ fn report(version: &str, height: u64, behaviour: &Behaviour) -> Result<NodeRepor
 
 struct Service {
     reports: watch::Receiver<NodeReport>,
+    home: PathBuf,
 }
 
 #[tonic::async_trait]
 impl NodeService for Service {
     async fn get_report(&self, _: Request<GetReportRequest>) -> Result<Response<NodeReport>, Status> {
         Ok(Response::new(self.reports.borrow().clone()))
+    }
+
+    async fn get_certificate(
+        &self,
+        request: Request<GetCertificateRequest>,
+    ) -> Result<Response<GetCertificateResponse>, Status> {
+        let id = hex::encode(request.into_inner().proposal_id);
+        let certificates = behaviour(&self.home)
+            .map_err(|error| Status::internal(error.to_string()))?
+            .certificates;
+        let certificate = certificates
+            .get(&id)
+            .ok_or_else(|| Status::failed_precondition("it has none"))?;
+        Ok(Response::new(GetCertificateResponse {
+            certificate: unhex(certificate).map_err(|error| Status::internal(error.to_string()))?,
+        }))
     }
 
     type WatchReportsStream = Pin<Box<dyn Stream<Item = Result<NodeReport, Status>> + Send>>;

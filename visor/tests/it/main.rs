@@ -12,6 +12,7 @@ mod process;
 mod scene;
 mod staging;
 mod stories;
+mod trust;
 
 #[test]
 fn every_file_is_listed() {

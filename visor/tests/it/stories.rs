@@ -181,7 +181,8 @@ fn vis_06_a_corrupt_artifact_halts_the_host_safely_until_it_is_repaired() {
     let height = host.announce(20);
     host.corrupt_artifact();
     let status = host.wait_status("the halt", |status| {
-        status["phase"] == "halting" && status["node_height"] == height
+        let told = status["upgrade"]["staging_problem"].is_string();
+        status["phase"] == "halting" && status["node_height"] == height && told
     });
     let problem = status["upgrade"]["staging_problem"].as_str().unwrap();
     assert!(problem.contains("SHA-256"), "{problem}");
