@@ -9,6 +9,13 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::handle::NodeHandle;
+use crate::listener::{ConnectionLimits, CountedListener};
+
+/// Connections: monitors and boards, each with one or two.
+const CONNECTIONS: ConnectionLimits = ConnectionLimits {
+    total: 128,
+    per_address: 64,
+};
 
 /// Serves until the process ends.
 pub(crate) async fn serve(listener: TcpListener, node: NodeHandle, moniker: String) {
@@ -16,7 +23,7 @@ pub(crate) async fn serve(listener: TcpListener, node: NodeHandle, moniker: Stri
         .route("/status", get(status))
         .route("/healthz", get(|| async { "ok\n" }))
         .with_state((node, moniker));
-    if let Err(error) = axum::serve(listener, routes).await {
+    if let Err(error) = axum::serve(CountedListener::new(listener, CONNECTIONS), routes).await {
         tracing::error!(%error, "HTTP ended");
     }
 }

@@ -12,6 +12,7 @@ pub mod handle;
 pub mod home;
 mod http;
 mod keys;
+mod listener;
 mod logging;
 mod mempool;
 pub mod node;

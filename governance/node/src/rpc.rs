@@ -16,11 +16,11 @@ use proto::pb::governance::v1 as pb;
 use proto::pb::governance::v1::governance_service_server::{GovernanceService, GovernanceServiceServer};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
 use crate::handle::NodeHandle;
+use crate::listener::{ConnectionLimits, CountedListener};
 
 /// A request is a transaction at most; the largest is a fraction of this.
 const MAX_REQUEST_BYTES: usize = 256 * 1024;
@@ -30,6 +30,12 @@ const MAX_CONCURRENT: usize = 64;
 const MAX_STREAMS: u32 = 128;
 /// Event streams of all clients together. Each may hold blocks that its client has not read yet.
 const MAX_EVENT_STREAMS: usize = 256;
+/// Connections: a wallet, a monitor or a board has one. With the peers and the files they stay below the 1,024 descriptors
+/// that a process has by default.
+const CONNECTIONS: ConnectionLimits = ConnectionLimits {
+    total: 512,
+    per_address: 256,
+};
 /// A connection whose peer has gone away without a word is closed after a ping of this interval.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
@@ -58,11 +64,10 @@ pub(crate) async fn serve(listener: TcpListener, node: NodeHandle, moniker: Stri
         .concurrency_limit_per_connection(MAX_CONCURRENT)
         .max_concurrent_streams(MAX_STREAMS)
         .http2_keepalive_interval(Some(KEEPALIVE))
-        .tcp_nodelay(true)
         .add_service(health_service)
         .add_service(reflection)
         .add_service(service)
-        .serve_with_incoming(TcpListenerStream::new(listener))
+        .serve_with_incoming(CountedListener::new(listener, CONNECTIONS).connections())
         .await;
     if let Err(error) = served {
         tracing::error!(%error, "gRPC ended");

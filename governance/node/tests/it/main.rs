@@ -8,6 +8,7 @@
 mod commands;
 mod network;
 mod program;
+mod queries;
 mod single;
 mod snapshot;
 mod upgrade;
