@@ -1,4 +1,4 @@
-//! Wire contracts: the generated protobuf modules, and the only place where their bytes become domain types.
+#![doc = include_str!("../README.md")]
 
 mod convert;
 

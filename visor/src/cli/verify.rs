@@ -112,7 +112,7 @@ fn to_text(chain: &str, proof: &Proof) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: String| {
         // Writing to a string does not fail.
-        let _ = writeln!(text, "{name:<14}{value}");
+        let _ = writeln!(text, "{name:<15}{value}");
     };
     line("proven", format!("{} was accepted", proof.subject.name()));
     line("chain", chain.to_owned());
@@ -163,10 +163,7 @@ fn to_text(chain: &str, proof: &Proof) -> String {
         }
     };
     for (index, part) in description.lines().enumerate() {
-        line(
-            if index == 0 { "text" } else { "" },
-            part.escape_debug().to_string(),
-        );
+        line(if index == 0 { "text" } else { "" }, harmless(part));
     }
     let tally = &proof.proven.tally;
     line(
@@ -186,13 +183,33 @@ fn to_text(chain: &str, proof: &Proof) -> String {
     );
     line(
         "since genesis",
-        format!(
-            "{} changes of validators or parameters, each proven too",
-            proof.changes
-        ),
+        match proof.changes {
+            0 => "no change of validators or parameters".to_owned(),
+            1 => "1 change of validators or parameters, proven too".to_owned(),
+            changes => format!("{changes} changes of validators or parameters, each proven too"),
+        },
     );
     text.truncate(text.trim_end().len());
     text
+}
+
+/// Text of others, made harmless for a terminal: what could move the cursor, hide or reorder text is shown as an escape.
+fn harmless(text: &str) -> String {
+    let tricky = |character: char| {
+        character.is_control()
+            || matches!(character,
+                '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
+    };
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if tricky(character) {
+            shown.extend(character.escape_unicode());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
 }
 
 fn validator_change(change: &ValidatorChange) -> String {
@@ -200,7 +217,7 @@ fn validator_change(change: &ValidatorChange) -> String {
     match change {
         ValidatorChange::Add(validator) => format!(
             "add {} ({id}), power {}, governance key {}, consensus key {}",
-            validator.name.escape_debug(),
+            harmless(&validator.name),
             validator.power,
             validator.governance_key,
             validator.consensus_key
