@@ -4,8 +4,8 @@
 use governance::check;
 
 use super::prepared::PREPARED;
-use crate::chronicle::Chronicle;
-use crate::snapshot_file::{SnapshotFile, to_bytes};
+use super::chronicle::Chronicle;
+use super::snapshot_file::{SnapshotFile, to_bytes};
 
 pub(crate) fn run(data: &[u8]) {
     let _ = SnapshotFile::from_bytes(data);

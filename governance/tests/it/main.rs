@@ -27,6 +27,7 @@ mod properties;
 mod proposing;
 mod python;
 mod readiness;
+mod root;
 mod rows;
 mod sending;
 mod store;

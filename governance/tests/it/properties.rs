@@ -199,7 +199,7 @@ fn histories_are_readable() {
         "block 8 ·   v1.1.0@11: voting → expired",
         "block 9 ·   validators@9: locked-in → executed",
         "block 9 ·   3 validators of power 7",
-        "block 10 · v4 approves v1.1.0@11 → GOV-01",
+        "block 10 · key 4 approves v1.1.0@11 → GOV-01",
     ];
     assert_eq!(run.log, expected, "{:#?}", run.log);
 }

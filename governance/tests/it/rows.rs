@@ -8,7 +8,7 @@ use governance::{
 use proptest::prelude::*;
 
 use crate::fixture::{Chain, cancel_id, genesis, key, remove, rotate, set_change, upgrade, validator_id};
-use crate::store::naive_root;
+use crate::root::root_of_values;
 
 /// Between blocks, with everything that a state can hold.
 fn full() -> State {
@@ -231,7 +231,7 @@ fn rows_the_archive_of_an_ended_proposal_fits_its_roots() {
     let archive = collect(&chain.state, &before);
     assert_eq!(archive.len(), 2, "one withdrawn, one more cast");
     assert_eq!(
-        naive_root(&archive, 0),
+        root_of_values(&archive, 0),
         chain.state.proposal(&id).unwrap().ballots_root
     );
 }

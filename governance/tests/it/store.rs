@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 
 use governance::{
-    Certificate, CertificateChain, Digest, Event, Genesis, Phase, ProposalId, Row, RowKey, State, Subject,
-    ValidatorId, verify_changes,
+    Certificate, CertificateChain, Event, Genesis, Phase, ProposalId, Row, RowKey, State, Subject,
+    verify_changes,
 };
 
 use crate::invariants::{Failure, same};
+use crate::root::{ballot_bytes, report_bytes, root_of_values, state_root};
 
 pub(crate) struct Store {
     genesis: Genesis,
@@ -36,6 +37,12 @@ impl Store {
         self.rows_are_complete(state)?;
         self.certificates_are_complete(state, events)?;
         self.last = state.clone();
+        same(
+            "the root (by the layout, by the state)",
+            &state_root(state),
+            &state.state_root(),
+        )?;
+        live_roots_fit(state)?;
         let stored = self.rows.iter().filter(|(key, _)| belongs_to_state(state, key));
         let rows = stored.map(|(key, value)| Row {
             key: *key,
@@ -100,12 +107,12 @@ impl Store {
             let name = proposal.name();
             same(
                 &format!("{name}: archived ballots"),
-                &naive_root(&ballots, 0),
+                &root_of_values(&ballots, 0),
                 &proposal.ballots_root,
             )?;
             same(
                 &format!("{name}: archived reports"),
-                &naive_root(&reports, 0),
+                &root_of_values(&reports, 0),
                 &proposal.reports_root,
             )?;
         }
@@ -174,28 +181,6 @@ impl Store {
     }
 }
 
-/// The root over values by validator id, from its description in the README: nothing is zeros, one entry is the hash of
-/// a byte 0, id and value, several are the hash of a byte 1, two bytes that say which half bytes follow, and their hashes.
-pub(crate) fn naive_root(entries: &[(ValidatorId, Vec<u8>)], depth: usize) -> Digest {
-    let hash = |parts: Vec<u8>| Digest(*blake3::hash(&parts).as_bytes());
-    match entries {
-        [] => Digest([0; 32]),
-        [(id, value)] => hash([&[0], id.0.as_slice(), value].concat()),
-        several => {
-            let (mut present, mut hashes) = (0_u16, Vec::new());
-            for half in 0..16_u8 {
-                let here = |id: &ValidatorId| (id.0[depth / 2] >> (4 - depth % 2 * 4)) & 15 == half;
-                let entries: Vec<_> = several.iter().filter(|(id, _)| here(id)).cloned().collect();
-                if !entries.is_empty() {
-                    present |= 1 << half;
-                    hashes.extend_from_slice(&naive_root(&entries, depth + 1).0);
-                }
-            }
-            hash([&[1], present.to_be_bytes().as_slice(), &hashes].concat())
-        }
-    }
-}
-
 fn by_key(state: &State) -> BTreeMap<RowKey, Vec<u8>> {
     state.rows().into_iter().map(|row| (row.key, row.value)).collect()
 }
@@ -210,4 +195,25 @@ fn belongs_to_state(state: &State, key: &RowKey) -> bool {
             true
         }
     }
+}
+
+fn live_roots_fit(state: &State) -> Result<(), Failure> {
+    for proposal in state.live_proposals() {
+        let ballots = state.ballots(&proposal.id, None).into_iter().flatten();
+        let ballots: Vec<_> = ballots.map(|(id, ballot)| (*id, ballot_bytes(ballot))).collect();
+        let reports = state.reports(&proposal.id, None).into_iter().flatten();
+        let reports: Vec<_> = reports.map(|(id, report)| (*id, report_bytes(report))).collect();
+        let name = proposal.name();
+        same(
+            &format!("{name}: ballots root"),
+            &root_of_values(&ballots, 0),
+            &proposal.ballots_root,
+        )?;
+        same(
+            &format!("{name}: reports root"),
+            &root_of_values(&reports, 0),
+            &proposal.reports_root,
+        )?;
+    }
+    Ok(())
 }
