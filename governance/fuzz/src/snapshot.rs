@@ -3,8 +3,8 @@
 
 use governance::check;
 
-use super::prepared::PREPARED;
 use super::chronicle::Chronicle;
+use super::prepared::PREPARED;
 use super::snapshot_file::{SnapshotFile, to_bytes};
 
 pub(crate) fn run(data: &[u8]) {

@@ -2,6 +2,7 @@
 
 mod arbitrary;
 mod bad_messages;
+mod corpus;
 mod random_bytes;
 mod round_trip;
 
