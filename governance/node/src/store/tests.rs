@@ -303,3 +303,63 @@ fn damaged_files_are_refused() {
         }
     }
 }
+
+#[test]
+#[ignore = "a measurement"]
+fn measure_repair() {
+    use std::time::Instant;
+    for quick in [false, true] {
+        let folder = TempDir::new_in("/work/scratch").unwrap();
+        let (store, loaded) = open(&folder).unwrap();
+        let database = store.database().unwrap();
+        for batch in 0..100u64 {
+            let transaction = database.begin_write().unwrap();
+            {
+                let mut table = transaction.open_table(BLOCKS).unwrap();
+                for number in 0..3_000u64 {
+                    table
+                        .insert(1_000_000 + batch * 3_000 + number, vec![7u8; 700].as_slice())
+                        .unwrap();
+                }
+            }
+            transaction.commit().unwrap();
+        }
+        let mut times = Vec::new();
+        let mut now = loaded.clone();
+        for _ in 0..50 {
+            let start = Instant::now();
+            if quick {
+                let mut transaction = database.begin_write().unwrap();
+                transaction.set_durability(Durability::Immediate).unwrap();
+                transaction.set_quick_repair(true);
+                transaction
+                    .open_table(BLOCKS)
+                    .unwrap()
+                    .insert(5_000_000, vec![7u8; 700].as_slice())
+                    .unwrap();
+                transaction.commit().unwrap();
+            } else {
+                now = commit(&store, &now, &[]).unwrap();
+            }
+            times.push(start.elapsed());
+        }
+        times.sort();
+        let copy = TempDir::new_in("/work/scratch").unwrap();
+        fs::copy(folder.path().join("chain.redb"), copy.path().join("chain.redb")).unwrap();
+        let size = fs::metadata(copy.path().join("chain.redb")).unwrap().len();
+        let start = Instant::now();
+        let _opened = open(&copy).map(|_| ()).map_err(|error| println!("{error}"));
+        println!(
+            "quick {quick} size {size} commit median {:?} worst {:?} reopen {:?}",
+            times[25],
+            times[49],
+            start.elapsed()
+        );
+        let start = Instant::now();
+        drop(store);
+        println!("close {:?}", start.elapsed());
+        let start = Instant::now();
+        let _ = open(&folder).map(|_| ());
+        println!("clean open {:?}", start.elapsed());
+    }
+}

@@ -6,6 +6,7 @@
 )]
 
 mod commands;
+mod corpus;
 mod network;
 mod program;
 mod queries;

@@ -30,8 +30,8 @@ mod tests;
 
 /// A vote or a proposal without its block: some two hundred bytes.
 const MAX_VOTE_BYTES: usize = 1024;
-/// One signature per validator, about a hundred bytes each: ten thousand validators.
-const MAX_CERTIFICATE_BYTES: usize = 1024 * 1024;
+/// One signature per validator, at most 118 bytes each: ten thousand validators, and some.
+pub(crate) const MAX_CERTIFICATE_BYTES: usize = 2 * 1024 * 1024;
 /// Transactions in one gossip message: four of the largest, or a few hundred votes.
 pub(crate) const MAX_GOSSIP_BYTES: usize = 4 * MAX_TRANSACTION_BYTES;
 /// A proposal part: a block and what its proposer says about it, or a gossip message.

@@ -13,7 +13,7 @@ use arc_malachitebft_app_channel::app::net::{Multiaddr, PeerId};
 use arc_malachitebft_app_channel::app::types::core::LinearTimeouts;
 
 use super::Malachite;
-use super::codec::{MAX_PART_BYTES, MAX_SYNC_BYTES};
+use super::codec::{MAX_CERTIFICATE_BYTES, MAX_SYNC_BYTES};
 
 /// Timing of consensus. All nodes of a chain should have the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,8 +185,8 @@ impl EngineConfig {
             // Flood publishing sends a node's own messages to all its peers, also before a mesh has formed: the first
             // proposal after a restart arrives.
             protocol: PubSubProtocol::GossipSub(GossipSubConfig::new(6, 12, 4, 2, false, false, true)),
-            // The envelope around a part: source, signature, topic.
-            pubsub_max_size: bytes_of(MAX_PART_BYTES.saturating_mul(2)),
+            // A certificate is the largest message; the envelope around it has source, signature and topic.
+            pubsub_max_size: bytes_of(MAX_CERTIFICATE_BYTES.saturating_mul(2)),
             rpc_max_size: bytes_of(MAX_SYNC_BYTES.saturating_mul(2)),
             ..P2pConfig::default()
         };
