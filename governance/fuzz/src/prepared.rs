@@ -1,5 +1,6 @@
 //! A small chain that has been through everything: what the targets start from.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use governance::{
@@ -81,7 +82,8 @@ pub(crate) fn set_change(height: u64, changes: Vec<ValidatorChange>) -> Subject 
     })
 }
 
-struct Chain(Prepared);
+/// The chain, its state before the open block, and every row that a shell would hold.
+struct Chain(Prepared, State, BTreeMap<RowKey, Vec<u8>>);
 
 impl Chain {
     fn send(&mut self, seed: u8, action: Action) {
@@ -138,6 +140,13 @@ impl Chain {
 
     fn end_block(&mut self) {
         let events = self.0.state.end_block();
+        for change in self.0.state.changes_since(&self.1) {
+            match change.value {
+                Some(value) => self.2.insert(change.key, value),
+                None => self.2.remove(&change.key),
+            };
+        }
+        self.1 = self.0.state.clone();
         self.0
             .certificates
             .extend_from_slice(self.0.state.new_certificates());
@@ -174,14 +183,18 @@ fn prepare() -> Prepared {
         threshold_denominator: 4,
         ..genesis.parameters
     };
-    let mut chain = Chain(Prepared {
-        genesis,
-        state,
-        certificates: Vec::new(),
-        executed: Vec::new(),
-        archive: Vec::new(),
-        transactions: Vec::new(),
-    });
+    let mut chain = Chain(
+        Prepared {
+            genesis,
+            state,
+            certificates: Vec::new(),
+            executed: Vec::new(),
+            archive: Vec::new(),
+            transactions: Vec::new(),
+        },
+        first,
+        BTreeMap::new(),
+    );
     let adding = set_change(8, vec![ValidatorChange::Add(newcomer(6, 6))]);
     let adding = chain.propose(1, &adding);
     chain.vote(&[2, 3, 4, 5], adding, Choice::Approve);
@@ -253,46 +266,21 @@ fn prepare() -> Prepared {
     );
     chain.vote(&[1, 3], pending, Choice::Approve);
     chain.end_block();
-    chain.0.archive = archive(&chain.0, &first);
-    chain.0
+    let Chain(mut prepared, _, rows) = chain;
+    prepared.archive = archive(&prepared.state, rows);
+    prepared
 }
 
-/// The rows of ballots and reports that have left the state with their proposals: the chain once more.
-fn archive(prepared: &Prepared, genesis: &State) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let mut rows = std::collections::BTreeMap::new();
-    let mut state = genesis.clone();
-    let mut transactions = prepared.transactions.iter().peekable();
-    while state.height() < prepared.state.height() {
-        let before = state.clone();
-        let running = state.next_block_version().clone();
-        let height = state.height().next().expect("a next height");
-        state.begin_block(height, &running).expect("the next block");
-        while let Some(signed) = transactions.peek() {
-            let verified = signed.verify(state.chain_id()).expect("an honest signature");
-            if state.apply(&verified).is_err() {
-                break;
-            }
-            transactions.next();
-        }
-        let _ = state.end_block();
-        for change in state.changes_since(&before) {
-            match change.value {
-                Some(value) => rows.insert(change.key, value),
-                None => rows.remove(&change.key),
-            };
-        }
-    }
+/// The ballots and reports that have left the state with their proposals.
+fn archive(state: &State, rows: BTreeMap<RowKey, Vec<u8>>) -> Vec<(Vec<u8>, Vec<u8>)> {
     let is_archived = |key: &RowKey| match key {
-        RowKey::Ballot(proposal, _) | RowKey::Report(proposal, _) => prepared
-            .state
+        RowKey::Ballot(proposal, _) | RowKey::Report(proposal, _) => state
             .proposal(proposal)
             .is_some_and(|proposal| !proposal.phase.is_live()),
         RowKey::Header | RowKey::Validator(_) | RowKey::Account(_) | RowKey::Live(_) | RowKey::Ended(_) => {
             false
         }
     };
-    rows.retain(|key, _| is_archived(key));
-    rows.into_iter()
-        .map(|(key, value)| (key.to_bytes(), value))
-        .collect()
+    let archived = rows.into_iter().filter(|(key, _)| is_archived(key));
+    archived.map(|(key, value)| (key.to_bytes(), value)).collect()
 }
