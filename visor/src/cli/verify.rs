@@ -166,15 +166,15 @@ fn to_text(chain: &str, proof: &Proof) -> String {
         line(if index == 0 { "text" } else { "" }, harmless(part));
     }
     let tally = &proof.proven.tally;
+    let signers = match proof.proven.approvals {
+        1 => "1 validator".to_owned(),
+        several => format!("{several} validators"),
+    };
     line(
         "approved",
         format!(
-            "by {} validators with power {} of {} (more than {}/{} is needed)",
-            proof.proven.approvals,
-            tally.approving,
-            tally.total,
-            tally.threshold_numerator,
-            tally.threshold_denominator
+            "by {} with power {} of {} (more than {}/{} is needed)",
+            signers, tally.approving, tally.total, tally.threshold_numerator, tally.threshold_denominator
         ),
     );
     line(

@@ -70,8 +70,8 @@ pub(crate) fn run(args: &VerifyArgs, context: &Context) -> Result<(), CommandErr
     lines.push((
         "approved",
         format!(
-            "by {} validators with power {} of {} (more than {}/{} is needed)",
-            proven.approvals,
+            "by {} with power {} of {} (more than {}/{} is needed)",
+            count(proven.approvals, "validator"),
             tally.approving,
             tally.total,
             tally.threshold_numerator,
@@ -89,6 +89,12 @@ pub(crate) fn run(args: &VerifyArgs, context: &Context) -> Result<(), CommandErr
     ));
     lines.push(("since genesis", bridged(chain.changes.len())));
     context.ui.print(&text::pairs(&lines))
+}
+
+/// `1 validator`, `2 validators`.
+fn count(number: usize, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
 }
 
 fn bridged(changes: usize) -> String {
