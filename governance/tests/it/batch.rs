@@ -5,14 +5,14 @@ use curve25519_dalek::edwards::{CompressedEdwardsY, EdwardsPoint};
 use curve25519_dalek::scalar::Scalar;
 use curve25519_dalek::traits::IsIdentity as _;
 use governance::{
-    Action, ChainId, Choice, Height, ProposalId, PublicKey, Rejection, Signature, SignedTransaction, State,
-    Transaction, TransactionId, ValidatorSet, verify_all,
+    Action, ChainId, Choice, Height, Power, ProposalId, PublicKey, Rejection, Signature, SignedTransaction,
+    State, Transaction, TransactionId, Validator, ValidatorId, ValidatorSet, verify_all,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
 use sha2::{Digest as _, Sha512};
 
-use crate::fixture::{chain_id, genesis, governance_key, key};
+use crate::fixture::{chain_id, genesis, governance_key, key, numbered_key};
 
 fn transaction(sequence: u64) -> Transaction {
     let proposal = ProposalId([7; 32]);
@@ -60,17 +60,40 @@ fn one_by_one(
     )
 }
 
-/// The batch says what each one says, also when parts of it are batches of their own.
+/// The usual validators, and one for every other key under which a transaction is signed: only keys of the set are
+/// judged together.
+fn with_all_signers(transactions: &[SignedTransaction]) -> ValidatorSet {
+    let mut validators: Vec<Validator> = validators().into();
+    for (number, signed) in (0..).zip(transactions) {
+        let known = validators
+            .iter()
+            .any(|validator| validator.governance_key == signed.public_key);
+        let validator = Validator {
+            id: ValidatorId::at_entry(&signed.public_key),
+            name: format!("signer-{number}"),
+            governance_key: signed.public_key,
+            consensus_key: PublicKey::from(&numbered_key(number, 9)),
+            power: Power(1),
+        };
+        // A key of small order, or no key at all, is in no set.
+        if !known && ValidatorSet::new(vec![validator.clone()]).is_ok() {
+            validators.push(validator);
+        }
+    }
+    ValidatorSet::new(validators).unwrap()
+}
+
+/// The batch says what each one says, whoever is a validator, also when parts of it are batches of their own.
 fn assert_agrees(transactions: &[SignedTransaction]) -> Vec<Result<TransactionId, Rejection>> {
-    let (chain_id, set) = (chain_id("test-1"), validators());
+    let chain_id = chain_id("test-1");
     let expected = one_by_one(transactions, &chain_id);
-    assert_eq!(
-        answers(verify_all(transactions.to_vec(), &chain_id, &set)),
-        expected
-    );
-    for size in [1, 2, 3] {
-        for (part, expected) in transactions.chunks(size).zip(expected.chunks(size)) {
-            assert_eq!(answers(verify_all(part.to_vec(), &chain_id, &set)), expected);
+    for set in [validators(), with_all_signers(transactions)] {
+        let whole = verify_all(transactions.to_vec(), &chain_id, &set);
+        assert_eq!(answers(whole), expected);
+        for size in [1, 2, 3] {
+            for (part, expected) in transactions.chunks(size).zip(expected.chunks(size)) {
+                assert_eq!(answers(verify_all(part.to_vec(), &chain_id, &set)), expected);
+            }
         }
     }
     expected
