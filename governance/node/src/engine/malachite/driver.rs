@@ -1,17 +1,14 @@
 //! The loop between the engine and the application: one message after the other.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_malachitebft_app_channel::app::consensus::VoteExtensionError;
-use arc_malachitebft_app_channel::app::engine::host::{HeightParams, Next, SyncedValueOutcome};
+use arc_malachitebft_app_channel::app::engine::host::{HeightParams, Next};
 use arc_malachitebft_app_channel::app::streaming::{StreamContent, StreamId, StreamMessage};
-use arc_malachitebft_app_channel::app::types::core::{
-    CommitCertificate, ExtendedCommitCertificate, Round, Validity, VoteExtensions,
-};
+use arc_malachitebft_app_channel::app::types::core::Round;
 use arc_malachitebft_app_channel::app::types::sync::RawDecidedValue;
 use arc_malachitebft_app_channel::app::types::{LocallyProposedValue, ProposedValue};
 use arc_malachitebft_app_channel::{AppMsg, Channels, NetworkMsg, Reply};
@@ -21,28 +18,21 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::codec::{self, MAX_GOSSIP_BYTES, MAX_SYNC_BYTES, WireCodec};
 use super::configuration::ConsensusOptions;
-use super::context::{Address, Candidate, ChainHeight, GovernanceContext, Part, ProposedBlock, Validators};
+use super::context::{Address, Candidate, ChainHeight, GovernanceContext, Part, ProposedBlock};
 use super::evidence;
 use super::forgers::Forgers;
-use super::peers::{Peer, Peers, Quorum};
-use super::proposals::{Proposals, Standing};
-use super::proposer;
+use super::peers::{Peers, Quorum, watch_peers};
+use super::proposals::Proposals;
 use super::signing::{ConsensusSigner, ConsensusVerifier};
-use crate::engine::{
-    Application, ApplicationError, Block, BlockFault, EngineError, Hearing, Info, MAX_BLOCK_TRANSACTIONS,
-    Ports,
-};
+use super::validators::Validators;
+use crate::engine::{Application, Block, EngineError, Hearing, Info, MAX_BLOCK_TRANSACTIONS, Ports};
 
+mod blocks;
 #[cfg(test)]
 mod tests;
 
 /// How often transactions that wait are told again, for those who missed them.
 const GOSSIP_INTERVAL: Duration = Duration::from_secs(1);
-/// How often connected peers are counted.
-const PEER_INTERVAL: Duration = Duration::from_secs(1);
-/// A network that does not answer for this long has died.
-const NETWORK_SILENCE: u32 = 10;
-
 type Context = GovernanceContext;
 
 /// See the module.
@@ -348,181 +338,6 @@ impl<A: Application> Driver<A> {
         self.publish(part).await;
     }
 
-    /// A block from another node: taken when its round's proposer has signed it.
-    fn received_block(&mut self, proposed: ProposedBlock) -> Option<ProposedValue<Context>> {
-        let height = ChainHeight::from(proposed.block.height);
-        let round = proposed.round.as_u32()?;
-        let next = self.next_height();
-        if self.info.halted || height < next {
-            return None;
-        }
-        if height > next {
-            // Judged when its height begins: the validator set may be another one then.
-            let standing = if self.is_from_its_proposer(&proposed) {
-                Standing::Accepted
-            } else {
-                Standing::Unknown
-            };
-            self.proposals.wait(round, proposed, standing);
-            return None;
-        }
-        self.proposals.enter(height);
-        self.judge(proposed)
-    }
-
-    /// Whether the one whose turn it is has signed this block for its height and round, by the set of the next height.
-    fn is_from_its_proposer(&self, proposed: &ProposedBlock) -> bool {
-        let Some(round) = proposed.round.as_u32() else {
-            return false;
-        };
-        let height = ChainHeight::from(proposed.block.height);
-        let turn = proposer::select(&self.validators, height, proposed.round);
-        let id = proposed.block.id();
-        proposed.proposer == turn.address
-            && self
-                .verifier
-                .verify_block(height, round, &id, &proposed.signature, &turn.key)
-    }
-
-    /// A block of the next height, with this node's opinion of it. `None` when it is not its proposer's, or not wanted.
-    fn judge(&mut self, proposed: ProposedBlock) -> Option<ProposedValue<Context>> {
-        if !self.is_from_its_proposer(&proposed) {
-            tracing::debug!(
-                block.height = proposed.block.height.0, validator.address = %proposed.proposer,
-                "a block that its round's proposer has not signed"
-            );
-            return None;
-        }
-        let candidate = Candidate::new(Arc::clone(&proposed.block));
-        if !self.proposals.take(
-            proposed.round.as_u32()?,
-            candidate.id,
-            Arc::clone(&proposed.block),
-        ) {
-            return None;
-        }
-        let validity = self.validity(&proposed.block, &candidate.id);
-        Some(ProposedValue {
-            height: self.next_height(),
-            round: proposed.round,
-            valid_round: proposed.valid_round,
-            proposer: proposed.proposer,
-            value: candidate,
-            validity,
-        })
-    }
-
-    fn validity(&mut self, block: &Block, id: &Digest) -> Validity {
-        match self.application.validate_block(block) {
-            Ok(()) => Validity::Valid,
-            Err(fault @ BlockFault::ParentStateRoot { .. }) => {
-                tracing::error!(
-                    block.height = block.height.0, block.id = %id, block.fault = %fault,
-                    "DIVERGENCE: refusing a block on top of another state than ours"
-                );
-                Validity::Invalid
-            }
-            Err(fault) => {
-                tracing::warn!(block.height = block.height.0, block.id = %id, block.fault = %fault, "refusing a block");
-                Validity::Invalid
-            }
-        }
-    }
-
-    /// A block that was decided while this node was away.
-    fn synced(
-        &mut self,
-        height: ChainHeight,
-        round: Round,
-        proposer: Address,
-        bytes: &[u8],
-    ) -> SyncedValueOutcome<Context> {
-        let next = self.next_height();
-        if self.info.halted || height != next {
-            return SyncedValueOutcome::LocalTransientError;
-        }
-        let (Ok(block), Some(number)) = (Block::from_canonical(bytes), round.as_u32()) else {
-            return SyncedValueOutcome::PeerFault;
-        };
-        if ChainHeight::from(block.height) != height {
-            return SyncedValueOutcome::PeerFault;
-        }
-        let block = Arc::new(block);
-        let candidate = Candidate::new(Arc::clone(&block));
-        // More than two thirds have signed for an id; the engine compares it with this one. When it is the same and the
-        // block builds on another state, then ours is not the chain's: executing it says so and stops the node, where a
-        // refusal would leave it waiting for ever.
-        let validity = match self.validity(&block, &candidate.id) {
-            Validity::Invalid if block.parent_state_root != self.info.state_root => Validity::Valid,
-            judged @ (Validity::Valid | Validity::Invalid) => judged,
-        };
-        self.proposals.enter(height);
-        self.proposals.keep(number, candidate.id, block);
-        SyncedValueOutcome::Verdict(ProposedValue {
-            height,
-            round,
-            valid_round: Round::Nil,
-            proposer,
-            value: candidate,
-            validity,
-        })
-    }
-
-    /// A block is final: executed and made durable before the engine goes on.
-    fn decided(
-        &mut self,
-        certificate: CommitCertificate<Context>,
-        extensions: VoteExtensions<Context>,
-    ) -> Result<(), EngineError> {
-        let height = Height::from(certificate.height);
-        let id = certificate.value_id;
-        if height <= self.info.height {
-            tracing::warn!(block.height = height.0, "decided again what is committed already");
-            return Ok(());
-        }
-        let block = self
-            .proposals
-            .get(&id)
-            .ok_or(EngineError::UnknownBlock { height, block: id })?;
-        let certificate =
-            ExtendedCommitCertificate::from_commit_certificate_and_extensions(certificate, extensions);
-        let certificate =
-            codec::encode_certificate(&certificate).map_err(|error| stopped(&error.to_string()))?;
-        // Disk work on a thread that may block: the engine's other parts go on meanwhile.
-        let application = &mut self.application;
-        let info = tokio::task::block_in_place(|| -> Result<Info, ApplicationError> {
-            application.execute_block(&block)?;
-            application.commit(certificate)
-        })?;
-        if info.validators != self.info.validators {
-            self.follow(&info);
-        }
-        self.info = info;
-        Ok(())
-    }
-
-    /// Another validator set decides the heights after this one.
-    fn follow(&mut self, info: &Info) {
-        let voted = self.validators.contains(&self.address);
-        self.validators = Validators::new(&info.validators);
-        let votes = self.validators.contains(&self.address);
-        tracing::info!(
-            block.height = info.height.0,
-            validators.count = self.validators.as_slice().len(),
-            validators.power = self.validators.total(),
-            "the validator set changes with the next block"
-        );
-        match (voted, votes) {
-            (false, true) => tracing::info!("this node votes from the next block on"),
-            (true, false) => {
-                tracing::warn!(
-                    "this node's consensus key is in the validator set no more: it follows the chain without voting"
-                );
-            }
-            (true, true) | (false, false) => {}
-        }
-    }
-
     /// The height is over. After the last block of this version nothing follows.
     fn finalized(&mut self, height: ChainHeight, reply: Reply<Next<Context>>) {
         if self.info.halted {
@@ -622,34 +437,4 @@ fn stopped(reason: &str) -> EngineError {
     EngineError::Stopped {
         reason: reason.to_owned(),
     }
-}
-
-/// Counts connected peers for the operator and tells who comes and goes. Notices a network that has died without a word.
-async fn watch_peers(peers: Peers, count: Arc<AtomicU32>, died: mpsc::Sender<()>) {
-    let mut known: BTreeMap<String, Peer> = BTreeMap::new();
-    let mut silent = 0u32;
-    let mut tick = tokio::time::interval(PEER_INTERVAL);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    while silent < NETWORK_SILENCE {
-        tick.tick().await;
-        let Some(connected) = peers.connected().await else {
-            silent = silent.saturating_add(1);
-            continue;
-        };
-        silent = 0;
-        for (id, peer) in connected.iter().filter(|(id, _)| !known.contains_key(*id)) {
-            let version = peer.version.as_ref().map(ToString::to_string);
-            tracing::info!(peer.id = %id, peer.moniker = %peer.moniker, peer.version = version, "peer connected");
-        }
-        for (id, peer) in known.iter().filter(|(id, _)| !connected.contains_key(*id)) {
-            tracing::info!(peer.id = %id, peer.moniker = %peer.moniker, "peer lost");
-        }
-        count.store(
-            u32::try_from(connected.len()).unwrap_or(u32::MAX),
-            Ordering::Relaxed,
-        );
-        known = connected;
-    }
-    // The receiver has gone only when the loop has ended.
-    let _ = died.send(()).await;
 }

@@ -19,6 +19,7 @@ mod peers;
 mod proposals;
 mod proposer;
 mod signing;
+mod validators;
 mod wire;
 
 use std::fs::File;

@@ -1,15 +1,22 @@
 //! Who is connected.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use arc_malachitebft_app_channel::NetworkRequest;
 use governance::ReleaseVersion;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 
-use super::context::{Address, Validator, Validators};
+use super::context::Address;
+use super::validators::{Validator, Validators};
 
+/// How often connected peers are counted.
+const PEER_INTERVAL: Duration = Duration::from_secs(1);
+/// A network that does not answer for this long has died.
+const NETWORK_SILENCE: u32 = 10;
 /// How often the network is asked while a node waits for its peers.
 const POLL: Duration = Duration::from_millis(10);
 
@@ -117,6 +124,36 @@ impl Quorum {
         let power: u128 = powers.map(|validator| u128::from(validator.power)).sum();
         3 * power > 2 * u128::from(self.validators.total())
     }
+}
+
+/// Counts connected peers for the operator and tells who comes and goes. Notices a network that has died without a word.
+pub(crate) async fn watch_peers(peers: Peers, count: Arc<AtomicU32>, died: mpsc::Sender<()>) {
+    let mut known: BTreeMap<String, Peer> = BTreeMap::new();
+    let mut silent = 0u32;
+    let mut tick = tokio::time::interval(PEER_INTERVAL);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while silent < NETWORK_SILENCE {
+        tick.tick().await;
+        let Some(connected) = peers.connected().await else {
+            silent = silent.saturating_add(1);
+            continue;
+        };
+        silent = 0;
+        for (id, peer) in connected.iter().filter(|(id, _)| !known.contains_key(*id)) {
+            let version = peer.version.as_ref().map(ToString::to_string);
+            tracing::info!(peer.id = %id, peer.moniker = %peer.moniker, peer.version = version, "peer connected");
+        }
+        for (id, peer) in known.iter().filter(|(id, _)| !connected.contains_key(*id)) {
+            tracing::info!(peer.id = %id, peer.moniker = %peer.moniker, "peer lost");
+        }
+        count.store(
+            u32::try_from(connected.len()).unwrap_or(u32::MAX),
+            Ordering::Relaxed,
+        );
+        known = connected;
+    }
+    // The receiver has gone only when the loop has ended.
+    let _ = died.send(()).await;
 }
 
 #[cfg(test)]

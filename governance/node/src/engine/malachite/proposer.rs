@@ -10,7 +10,8 @@
 
 use arc_malachitebft_app_channel::app::types::core::Round;
 
-use super::context::{ChainHeight, Validator, Validators};
+use super::context::ChainHeight;
+use super::validators::{Validator, Validators};
 
 /// The proposer of `round` at `height`.
 ///

@@ -360,8 +360,8 @@ async fn a_commit_certificate_is_verified_for_its_chain_only() {
     use arc_malachitebft_app_channel::app::types::core::{ThresholdParams, VoteExtensionPolicy};
     use arc_malachitebft_app_channel::{Signer as _, VerifierExt as _};
 
-    use crate::engine::malachite::context::Validators;
     use crate::engine::malachite::signing::{ConsensusSigner, ConsensusVerifier};
+    use crate::engine::malachite::validators::Validators;
     use crate::fixture::{chain_id, key};
 
     let set = Validators::new(&genesis().validator_set().unwrap());

@@ -1,10 +1,15 @@
 //! The driver between an engine that is these tests and a chain that only counts.
 
+use std::collections::BTreeMap;
+
+use arc_malachitebft_app_channel::app::engine::host::SyncedValueOutcome;
+use arc_malachitebft_app_channel::app::types::core::{CommitCertificate, Validity, VoteExtensions};
 use governance::{Power, PublicKey, SigningKey, Validator, ValidatorId, ValidatorSet};
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::engine::DecidedBlock;
+use crate::engine::malachite::proposer;
+use crate::engine::{ApplicationError, BlockFault, DecidedBlock};
 use crate::fixture::{OLD, chain_id, genesis, key, propose};
 
 /// A chain of empty rules: the state root is the id of the last block, and it halts where it is told.
