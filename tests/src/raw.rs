@@ -1,12 +1,12 @@
 //! What no well-behaved client sends: calls with any bytes for a message, and HTTP/2 frames written by hand.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use bytes::{Buf as _, BufMut as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::Channel;
@@ -104,12 +104,18 @@ pub mod frame {
 pub struct RawConnection(TcpStream);
 
 impl RawConnection {
-    /// Connects and says nothing.
+    /// Connects from one of the attackers' own addresses, `127.66.0.x`, and says nothing.
     ///
     /// # Errors
     /// When nobody listens.
-    pub async fn open(address: SocketAddr) -> Result<Self> {
-        let stream = TcpStream::connect(address)
+    pub async fn open(attacker: u8, address: SocketAddr) -> Result<Self> {
+        let socket = TcpSocket::new_v4().context("make a socket")?;
+        let own = Ipv4Addr::new(127, 66, 0, attacker);
+        socket
+            .bind(SocketAddr::from((own, 0)))
+            .with_context(|| format!("bind {own}"))?;
+        let stream = socket
+            .connect(address)
             .await
             .with_context(|| format!("connect to {address}"))?;
         Ok(Self(stream))
@@ -119,11 +125,23 @@ impl RawConnection {
     ///
     /// # Errors
     /// When nobody listens.
-    pub async fn open_http2(address: SocketAddr) -> Result<Self> {
-        let mut connection = Self::open(address).await?;
+    pub async fn open_http2(attacker: u8, address: SocketAddr) -> Result<Self> {
+        let mut connection = Self::open(attacker, address).await?;
         connection.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
         connection.send_frame(frame::SETTINGS, 0, 0, &[]).await;
         Ok(connection)
+    }
+
+    /// Whether the peer has closed it by now.
+    pub async fn is_closed(&mut self) -> bool {
+        let mut buffer = [0; 4096];
+        loop {
+            match tokio::time::timeout(Duration::from_millis(1), self.0.read(&mut buffer)).await {
+                Err(_) => return false,
+                Ok(Ok(0) | Err(_)) => return true,
+                Ok(Ok(_)) => {}
+            }
+        }
     }
 
     /// Sends bytes. A peer that has closed the connection is right to do so. Returns whether it has not.
@@ -141,18 +159,6 @@ impl RawConnection {
         bytes.extend_from_slice(&stream.to_be_bytes());
         bytes.extend_from_slice(payload);
         self.send(&bytes).await
-    }
-
-    /// Reads and forgets what has arrived, so that the peer can go on writing.
-    pub async fn drain(&mut self) {
-        let mut buffer = [0; 4096];
-        while let Ok(Ok(count)) =
-            tokio::time::timeout(Duration::from_millis(1), self.0.read(&mut buffer)).await
-        {
-            if count == 0 {
-                return;
-            }
-        }
     }
 }
 

@@ -24,7 +24,9 @@ use crate::story::{LIMIT, turn};
 /// What a node of a debug build may use at most while all of this happens to it, MiB. At rest it uses about 50.
 const MEMORY_LIMIT: u64 = 128;
 /// Transactions of a flood.
-const FLOOD: u64 = 3_000;
+const FLOOD: u64 = 2_000;
+/// Connections that one address opens and leaves.
+const IDLE: usize = 300;
 /// Both of a pair are sent at the same moment, so often.
 const PAIRS: u64 = 25;
 
@@ -145,15 +147,26 @@ async fn refuses_everything_malformed(
 
 async fn withstands_broken_connections(network: &Network, random: &mut Random) {
     let node = &network.nodes()[0];
+    let (rpc, p2p, http) = (node.rpc_address(), node.p2p_address(), node.http_address());
     let mut open = Vec::new();
-    for _ in 0..300 {
-        // Begun and left.
-        open.extend(RawConnection::open_http2(node.rpc_address()).await.ok());
-        open.extend(RawConnection::open(node.p2p_address()).await.ok());
+    // Begun and left: more than one address may have.
+    let mut idle = Vec::new();
+    for _ in 0..IDLE {
+        idle.extend(RawConnection::open_http2(1, rpc).await.ok());
+        open.extend(RawConnection::open(1, p2p).await.ok());
     }
-    for address in [node.rpc_address(), node.p2p_address(), node.http_address()] {
+    let mut closed = 0;
+    for connection in &mut idle {
+        closed += usize::from(connection.is_closed().await);
+    }
+    assert!(
+        closed > 0 || idle.len() < IDLE,
+        "one address may have any number of connections"
+    );
+    open.extend(idle);
+    for address in [rpc, p2p, http] {
         for _ in 0..50 {
-            if let Ok(mut connection) = RawConnection::open(address).await {
+            if let Ok(mut connection) = RawConnection::open(2, address).await {
                 let length = 1 + random.index(2_000);
                 connection.send(&random.bytes(length)).await;
                 open.push(connection);
@@ -162,7 +175,7 @@ async fn withstands_broken_connections(network: &Network, random: &mut Random) {
     }
     // libp2p's first words, then a length that never comes.
     for _ in 0..20 {
-        if let Ok(mut connection) = RawConnection::open(node.p2p_address()).await {
+        if let Ok(mut connection) = RawConnection::open(3, p2p).await {
             connection
                 .send(b"\x13/multistream/1.0.0\n\xff\xff\xff\xff\x0f")
                 .await;
@@ -171,7 +184,7 @@ async fn withstands_broken_connections(network: &Network, random: &mut Random) {
     }
     // A message of 4 GiB is announced.
     for _ in 0..20 {
-        if let Ok(mut connection) = RawConnection::open_http2(node.rpc_address()).await {
+        if let Ok(mut connection) = RawConnection::open_http2(4, rpc).await {
             let headers = call_headers(SUBMIT);
             connection
                 .send_frame(frame::HEADERS, frame::END_HEADERS, 1, &headers)
@@ -183,39 +196,38 @@ async fn withstands_broken_connections(network: &Network, random: &mut Random) {
         }
     }
     // Headers without end.
-    if let Ok(mut connection) = RawConnection::open_http2(node.rpc_address()).await {
-        connection
-            .send_frame(frame::HEADERS, 0, 1, &call_headers(SUBMIT))
-            .await;
-        let more = vec![0; 16_000];
-        let mut frames = 0;
-        while frames < 5_000 && connection.send_frame(frame::CONTINUATION, 0, 1, &more).await {
-            frames += 1;
-        }
-        assert!(frames < 5_000, "80 MB of headers are not read");
+    let mut connection = RawConnection::open_http2(5, rpc).await.expect("it listens");
+    connection
+        .send_frame(frame::HEADERS, 0, 1, &call_headers(SUBMIT))
+        .await;
+    let more = vec![0; 16_000];
+    let mut frames = 0;
+    while frames < 5_000 && connection.send_frame(frame::CONTINUATION, 0, 1, &more).await {
+        frames += 1;
     }
+    assert!(frames < 5_000, "80 MB of headers are not read");
     // Calls begun and reset, faster than they can be answered.
-    if let Ok(mut connection) = RawConnection::open_http2(node.rpc_address()).await {
-        let headers = call_headers(SUBMIT);
-        for number in 0..20_000_u32 {
-            let stream = 2 * number + 1;
-            if !connection
-                .send_frame(frame::HEADERS, frame::END_HEADERS, stream, &headers)
-                .await
-                || !connection.send_frame(frame::RST_STREAM, 0, stream, &[0; 4]).await
-            {
-                break;
-            }
-            if number % 100 == 0 {
-                connection.drain().await;
-            }
+    let mut connection = RawConnection::open_http2(6, rpc).await.expect("it listens");
+    let headers = call_headers(SUBMIT);
+    for number in 0..20_000_u32 {
+        let stream = 2 * number + 1;
+        if !connection
+            .send_frame(frame::HEADERS, frame::END_HEADERS, stream, &headers)
+            .await
+            || !connection.send_frame(frame::RST_STREAM, 0, stream, &[0; 4]).await
+            || (number % 100 == 0 && connection.is_closed().await)
+        {
+            break;
         }
     }
     // HTTP that never ends its first line.
-    if let Ok(mut connection) = RawConnection::open(node.http_address()).await {
-        connection.send(b"GET /").await;
-        while connection.send(&[b'a'; 64 * 1024]).await {}
+    let mut connection = RawConnection::open(7, http).await.expect("it listens");
+    connection.send(b"GET /").await;
+    let mut sent = 0;
+    while sent < 1_000 && connection.send(&[b'a'; 64 * 1024]).await {
+        sent += 1;
     }
+    assert!(sent < 1_000, "a line of 64 MB is not read");
     // While all of them are still open:
     goes_on(network, 2).await;
     let client = node.client().expect("a client");
@@ -304,7 +316,7 @@ async fn withstands_floods(clients: &[Client], desks: &[Arc<Desk>], proposal: Pr
         .await
         .expect("the first time");
     for client in clients {
-        let copies = vec![replayed.clone(); usize::try_from(FLOOD / 3).expect("a count")];
+        let copies = vec![replayed.clone(); usize::try_from(FLOOD / 4).expect("a count")];
         flood.spawn(send_all(client.clone(), copies));
     }
     // Strangers, a new one each time.
@@ -312,7 +324,7 @@ async fn withstands_floods(clients: &[Client], desks: &[Arc<Desk>], proposal: Pr
         .sign_at(0, wavering(proposal, 0, false))
         .transaction
         .chain_id;
-    let strangers = (0..FLOOD / 3)
+    let strangers = (0..FLOOD / 4)
         .map(|turn| {
             let desk = Desk::new(random_key().expect("a key"), chain_id.as_ref()).expect("a desk");
             desk.sign(wavering(proposal, turn, false))
@@ -320,7 +332,7 @@ async fn withstands_floods(clients: &[Client], desks: &[Arc<Desk>], proposal: Pr
         .collect();
     flood.spawn(send_all(clients[2].clone(), strangers));
     // A validator's name under signatures that are not its own.
-    let forged = (0..FLOOD / 3)
+    let forged = (0..FLOOD / 4)
         .map(|turn| {
             let mut signed = desks[2].sign_at(desks[2].next_sequence(), wavering(proposal, turn, false));
             signed.signature.0[7] ^= 1;
@@ -357,12 +369,12 @@ async fn withstands_floods(clients: &[Client], desks: &[Arc<Desk>], proposal: Pr
         slowest.as_millis()
     ));
     assert!(
-        sum.admitted > 0 && sum.no_room > 0,
-        "one sender's room is bounded: {sum:?}"
+        sum.admitted >= FLOOD || sum.no_room > 0,
+        "one sender's room is bounded, or its blocks are faster than it sends: {sum:?}"
     );
-    assert!(sum.known >= FLOOD / 3 * 4, "replays are known: {sum:?}");
+    assert!(sum.known >= FLOOD / 4 * 4, "replays are known: {sum:?}");
     assert!(
-        sum.refused >= FLOOD / 3 * 2,
+        sum.refused >= FLOOD / 4 * 2,
         "strangers and forgeries are refused: {sum:?}"
     );
     // Everything that was let in is decided: the pools are empty again.

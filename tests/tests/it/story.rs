@@ -87,6 +87,15 @@ pub(crate) async fn propose_and_approve(
         .await
         .expect("the proposal is accepted");
     let id = proposed["proposal_id"].as_str().expect("an id").to_owned();
+    // Each wallet asks its own node, and the proposer's was the first to know.
+    let proposed_by = cluster.observer().tip() + 1;
+    wait(cluster, "the proposal on every voter's node", |views| {
+        views
+            .iter()
+            .take(approvals)
+            .all(|view| view.height() >= proposed_by)
+    })
+    .await;
     for index in 1..approvals {
         wallet(cluster, index)
             .run(&["vote", "approve", &id, "--wait"])

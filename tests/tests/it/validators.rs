@@ -115,6 +115,8 @@ async fn change(network: &Network, what: &[&str], approving: &[usize], validator
 }
 
 async fn approve(network: &Network, id: &str, approving: &[usize]) {
+    // Each wallet asks its own node, and the proposer's was the first to know.
+    goes_on(network, 1).await;
     for index in approving.iter().filter(|index| **index != 0) {
         network
             .wallet(&format!("validator-{index}"), *index)
