@@ -30,6 +30,8 @@ const MAX_CONCURRENT: usize = 64;
 const MAX_STREAMS: u32 = 128;
 /// Event streams of all clients together. Each may hold blocks that its client has not read yet.
 const MAX_EVENT_STREAMS: usize = 256;
+/// Certificates that are put together at a time. Each may hold half a million signatures when the set has changed often.
+const MAX_CERTIFICATES: usize = 4;
 /// Connections: a wallet, a monitor or a board has one. With the peers and the files they stay below the 1,024 descriptors
 /// that a process has by default.
 const CONNECTIONS: ConnectionLimits = ConnectionLimits {
@@ -58,6 +60,7 @@ pub(crate) async fn serve(listener: TcpListener, node: NodeHandle, moniker: Stri
         node,
         moniker,
         streams: Arc::new(Semaphore::new(MAX_EVENT_STREAMS)),
+        certificates: Semaphore::new(MAX_CERTIFICATES),
     })
     .max_decoding_message_size(MAX_REQUEST_BYTES);
     let served = Server::builder()
@@ -84,6 +87,8 @@ struct Rpc {
     moniker: String,
     /// One permit per event stream.
     streams: Arc<Semaphore>,
+    /// One permit per certificate that is being put together.
+    certificates: Semaphore,
 }
 
 type BlockStream = Pin<Box<dyn Stream<Item = Result<pb::BlockEvents, Status>> + Send>>;
@@ -142,6 +147,8 @@ impl GovernanceService for Rpc {
         &self,
         request: Request<pb::GetCertificateRequest>,
     ) -> Result<Response<pb::GetCertificateResponse>, Status> {
+        // Waits for its turn; nobody closes the semaphore.
+        let _turn = self.certificates.acquire().await.ok();
         queries::certificate(&self.node, request.get_ref()).map(Response::new)
     }
 
