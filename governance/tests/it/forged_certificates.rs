@@ -1,12 +1,15 @@
 //! GOV-17: certificates of which a part is not genuine.
 
 use governance::{
-    Action, Approval, Certificate, CertificateChain, CertificateFault, Choice, Height, Phase, Power,
-    PublicKey, SignedTransaction, Subject, Transaction,
+    Action, Approval, Certificate, CertificateChain, CertificateFault, Choice, Height, Parameters, Phase,
+    Power, PublicKey, SignedTransaction, Subject, Transaction,
 };
 
 use crate::certificates::fault;
-use crate::fixture::{Chain, cancel_id, chain_id, key, remove, rotate, set_change, upgrade, validator_id};
+use crate::fixture::{
+    Chain, add, cancel_id, chain_id, key, parameter_change, parameters, remove, rotate, set_change, upgrade,
+    validator_id,
+};
 
 /// The approval in a signed transaction.
 fn approval(signed: &SignedTransaction, by_proposing: bool) -> Approval {
@@ -332,4 +335,45 @@ fn gov_17_approvals_of_lapsed_keys_do_not_count() {
             .governance_key,
         PublicKey::from(&key(90))
     );
+}
+
+/// A limit, not a promise: the block of the submission is not part of what is signed. After a change of `lock_in_blocks`
+/// one content has two possible latches, and when the set changes between the two, approvals may have been enough at the
+/// earlier one and not at the later, true one. Those signers did approve, and had the power; the chain did not accept.
+#[test]
+fn gov_17_a_changed_lock_in_leaves_two_latches_to_choose_from() {
+    let mut chain = Chain::new(&[10; 8]);
+    let shorter = Parameters {
+        lock_in_blocks: 3,
+        ..parameters()
+    };
+    let change = chain.submit(0, &parameter_change(12, shorter));
+    chain.approve(&[1, 2, 3, 4, 5], change);
+    chain.open(13);
+    let release = chain.propose(0, &upgrade("1.1.0", 40));
+    let larger = chain.submit(0, &set_change(36, &[add(20, 13), add(21, 13)]));
+    for id in [release, larger] {
+        chain.approve(&[1, 2, 3, 4, 5], id);
+    }
+    let _ = chain.close(35);
+    let approved = chain.state.certificate(&release).unwrap();
+    assert_eq!(approved.votes_close_height, Height(37));
+    let _ = chain.close(37);
+    assert_eq!(
+        (chain.phase(larger), chain.phase(release)),
+        (Phase::Executed, Phase::Expired)
+    );
+
+    let honest = CertificateChain::new(chain.executed.iter().cloned(), approved.clone());
+    assert!(matches!(
+        fault(&honest, &chain.genesis),
+        CertificateFault::TooLittlePower(_)
+    ));
+    let earlier = Certificate {
+        votes_close_height: Height(36),
+        ..approved
+    };
+    let forged = CertificateChain::new(chain.executed.iter().cloned(), earlier);
+    assert_eq!(forged.changes.len(), 1, "without the change of the set");
+    forged.verify(&chain.genesis).unwrap();
 }
