@@ -33,6 +33,7 @@ pub(crate) struct Host {
     behaviour: Value,
     visors: u32,
     hidden: bool,
+    corrupt: bool,
 }
 
 /// A running visor; killed when dropped.
@@ -49,6 +50,7 @@ impl Host {
             behaviour: json!({}),
             visors: 0,
             hidden: false,
+            corrupt: false,
         };
         fs::create_dir(host.node_home()).unwrap();
         host.binary(OLD);
@@ -145,6 +147,10 @@ impl Host {
         let bytes = fs::read(&path).unwrap();
         if self.hidden {
             fs::remove_file(&path).unwrap();
+        } else if self.corrupt {
+            let mut other = bytes.clone();
+            other[5000] ^= 1;
+            fs::write(&path, other).unwrap();
         }
         let height = self.height() + blocks;
         self.behave(json!({ "upgrade": {
@@ -197,12 +203,9 @@ impl Host {
         }
     }
 
-    /// Changes one byte of the artifact after it was announced.
-    pub(crate) fn corrupt_artifact(&self) {
-        let path = self.artifact(NEW);
-        let mut bytes = fs::read(&path).unwrap();
-        bytes[5000] ^= 1;
-        fs::write(path, bytes).unwrap();
+    /// The next artifact that is announced has one byte other than announced.
+    pub(crate) fn corrupt_artifact(&mut self) {
+        self.corrupt = true;
     }
 
     /// No process of this host's node is alive.

@@ -178,8 +178,8 @@ fn vis_06_a_corrupt_artifact_halts_the_host_safely_until_it_is_repaired() {
     let _visor = host.start();
     host.wait_status("the node", |status| status["node_connected"] == true);
     let pid = host.last_pid();
-    let height = host.announce(20);
     host.corrupt_artifact();
+    let height = host.announce(20);
     let status = host.wait_status("the halt", |status| {
         let told = status["upgrade"]["staging_problem"].is_string();
         status["phase"] == "halting" && status["node_height"] == height && told

@@ -140,21 +140,21 @@ fn vis_12_a_proven_upgrade_is_carried_out() {
     let visor = host.start();
     let status = host.wait_status("the node", |status| status["node_connected"] == true);
     assert_eq!(status["pinned_chain"], CHAIN);
-    let upgrade = upgrade(&host, host.height() + 40);
     // What is still voted on is no accepted plan: nothing is fetched for it, and nobody is alarmed.
-    announce(&mut host, &upgrade, "voting", None);
-    let before = host.height();
-    wait_for("some reports", || (host.height() > before + 5).then_some(()));
+    let voted_on = upgrade(&host, host.height() + 10_000);
+    announce(&mut host, &voted_on, "voting", None);
+    let seen = host.height() + 5;
+    wait_for("some reports", || (host.height() >= seen).then_some(()));
     let (_, status) = host.status();
     assert_eq!(status["upgrade"], Value::Null, "{status}");
     assert_eq!(status["problems"], json!([]));
+    let upgrade = upgrade(&host, host.height() + 40);
     announce(
         &mut host,
         &upgrade,
         "approved",
         Some(&certify(&genesis, 1, &upgrade)),
     );
-    host.wait_status("the staged upgrade", |status| status["phase"] == "staged");
     let status = host.wait_status("the upgrade", |status| {
         status["last_upgrade"]["to"] == NEW && status["node_connected"] == true
     });
