@@ -211,10 +211,12 @@ async fn judge(
     let ids = accepted(report);
     notary.keep(&ids);
     let mut verdicts = Verdicts::new();
+    // For all of them together: a node that gives none must not keep its reports back for long.
+    let deadline = tokio::time::Instant::now() + FIRST_REPORT;
     for id in ids {
         let verdict = match notary.proven(&id) {
             Some(proven) => proven,
-            None => match certificate(id, client).await {
+            None => match certificate(id, client, deadline).await {
                 Ok(bytes) => {
                     let notary = Arc::clone(notary);
                     let judged = tokio::task::spawn_blocking(move || notary.judge(id, &bytes)).await;
@@ -230,11 +232,15 @@ async fn judge(
     verdicts
 }
 
-async fn certificate(id: ProposalId, client: &mut NodeServiceClient<Channel>) -> Result<Vec<u8>, String> {
+async fn certificate(
+    id: ProposalId,
+    client: &mut NodeServiceClient<Channel>,
+    deadline: tokio::time::Instant,
+) -> Result<Vec<u8>, String> {
     let request = GetCertificateRequest {
         proposal_id: id.0.to_vec(),
     };
-    match tokio::time::timeout(FIRST_REPORT, client.get_certificate(request)).await {
+    match tokio::time::timeout_at(deadline, client.get_certificate(request)).await {
         Ok(Ok(answer)) => Ok(answer.into_inner().certificate),
         Ok(Err(status)) => Err(format!(
             "the node gives no certificate for it: {}",
