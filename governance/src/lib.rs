@@ -52,7 +52,7 @@ pub use genesis::{Genesis, GenesisError, GenesisValidator, Parameters};
 pub use numbers::{Height, Power};
 pub use proposal::{Phase, Proposal, Subject};
 pub use readiness::{Account, Readiness, ReadinessReport};
-pub use rows::{MAX_ROW_BYTES, RestoreError, Row, RowChange, RowKey};
+pub use rows::{MAX_ROW_BYTES, RestoreError, Row, RowChange, RowKey, ballots_root, reports_root};
 pub use state::{
     Halt, LookupError, MAX_ENDED_PROPOSALS, MAX_LIVE_PROPOSALS, MAX_LIVE_PROPOSALS_PER_PROPOSER, State,
 };

@@ -150,6 +150,24 @@ struct Header {
     forgotten_digest: Digest,
 }
 
+/// The root over ballots of different validators, in any order: for an archive, what a proposal says of its ballots.
+pub fn ballots_root(ballots: impl IntoIterator<Item = (ValidatorId, Ballot)>) -> Digest {
+    root(ballots)
+}
+
+/// The root over readiness reports of different validators, in any order: for an archive, what a proposal says of its reports.
+pub fn reports_root(reports: impl IntoIterator<Item = (ValidatorId, ReadinessReport)>) -> Digest {
+    root(reports)
+}
+
+fn root<V: Clone + Serialize>(entries: impl IntoIterator<Item = (ValidatorId, V)>) -> Digest {
+    let mut map = ValidatorMap::default();
+    for (validator, value) in entries {
+        map.insert(validator, value);
+    }
+    map.seal()
+}
+
 impl State {
     /// All rows, ordered by key. Between blocks: what an open block has done is part of no row yet.
     pub fn rows(&self) -> Vec<Row> {
