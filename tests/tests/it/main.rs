@@ -7,11 +7,15 @@
 
 mod arrows;
 mod bad_input;
+mod connections;
 mod disk;
+mod double_signer;
 mod durable;
+mod floods;
 mod hostile;
 mod malformed;
 mod nodes;
+mod python;
 mod story;
 mod upgrade;
 mod validators;

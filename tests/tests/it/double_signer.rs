@@ -1,0 +1,91 @@
+//! One consensus key in two processes.
+
+use std::time::Instant;
+
+use e2e::Load;
+
+use crate::hostile::MEMORY_LIMIT;
+use crate::nodes::{
+    assert_memory_below, assert_no_panic, assert_sound, clients, equivocation_reports, goes_on, say, stop,
+    validators, wait,
+};
+use crate::story::{LIMIT, turn};
+
+/// An operator starts a copy of a validator's home on a second machine: two processes sign with one key.
+#[tokio::test]
+async fn a_validator_that_signs_twice_is_reported_and_harms_nobody() {
+    let _turn = turn().await;
+    let (mut network, desks) = validators(4).await;
+    network
+        .node(3)
+        .expect("a node")
+        .stop()
+        .await
+        .expect("it stops in order");
+    let mut twin = network.twin(3).await.expect("its twin");
+    network.node(3).expect("a node").start().expect("it starts again");
+    twin.start().expect("its twin starts");
+    twin.first_status(LIMIT).await.expect("its twin answers");
+
+    let proposal = desks[0]
+        .propose_far_upgrade(&clients(&network), LIMIT)
+        .await
+        .expect("a proposal to vote on");
+    // One validator's votes enter at the twin alone, so that the two have different blocks in mind.
+    let mut entrances = clients(&network);
+    entrances[2] = twin.client().expect("a client");
+    let mut load = Load::start(desks.clone(), &entrances, proposal);
+    let deadline = Instant::now() + LIMIT;
+    let honest = 0..3;
+    while !honest
+        .clone()
+        .any(|index| !equivocation_reports(&network.nodes()[index]).is_empty())
+    {
+        assert!(
+            Instant::now() < deadline,
+            "nobody reports the equivocation\n{}",
+            network.log_tails(20)
+        );
+        load.check().await.expect("the load goes on");
+        goes_on(&network, 1).await;
+    }
+    goes_on(&network, 5).await;
+    let votes = load.finish().await.expect("every vote ends up in a block");
+    say(&format!(
+        "{} votes by height {}; {}",
+        votes.len(),
+        network.observer().tip(),
+        equivocation_reports(&network.nodes()[0])
+            .last()
+            .cloned()
+            .unwrap_or_default()
+    ));
+    assert_memory_below(&network, MEMORY_LIMIT);
+
+    // The twin has the same chain.
+    let client = twin.client().expect("a client");
+    let height = client.status().await.expect("it answers").height;
+    let views = network.observer().views();
+    for block in client.blocks(1, height).await.expect("its blocks") {
+        for view in &views {
+            if let Some(seen) = view.blocks.get(&block.height) {
+                assert_eq!(
+                    seen.state_root, block.state_root,
+                    "block {} of the twin",
+                    block.height
+                );
+            }
+        }
+    }
+    assert_no_panic(&twin);
+    twin.stop().await.expect("the twin stops in order");
+    // Alone again, the validator is worth its power.
+    goes_on(&network, 5).await;
+    wait(&network, "all four together", |views| {
+        let tip = views.iter().map(e2e::HostView::height).max().unwrap_or(0);
+        views.iter().all(|view| view.height() + 1 >= tip)
+    })
+    .await;
+    assert_sound(&network).await;
+    stop(network).await;
+}
