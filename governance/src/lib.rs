@@ -16,6 +16,7 @@ mod apply;
 mod block;
 mod bytes;
 mod certificate;
+mod certificate_error;
 mod change;
 pub mod check;
 pub mod encoding;
@@ -23,10 +24,12 @@ mod error;
 mod event;
 mod genesis;
 mod history;
+mod judge;
 mod map;
 mod numbers;
 mod proposal;
 mod readiness;
+mod restore;
 mod rows;
 mod signature;
 mod state;
@@ -41,9 +44,9 @@ mod vote;
 pub use block::BlockRefusal;
 pub use bytes::{Digest, ProposalId, PublicKey, Signature, TransactionId, ValidatorId};
 pub use certificate::{
-    Approval, Certificate, CertificateChain, CertificateError, CertificateFault, MAX_CERTIFICATE_BYTES,
-    Proven, verify_changes,
+    Approval, Certificate, CertificateChain, MAX_CERTIFICATE_BYTES, Proven, verify_changes,
 };
+pub use certificate_error::{CertificateError, CertificateFault};
 pub use change::{MAX_VALIDATOR_CHANGES, ParametersChange, ValidatorChange, ValidatorsChange};
 pub use ed25519_dalek::SigningKey;
 pub use error::{ParseError, Rejection};
@@ -52,7 +55,8 @@ pub use genesis::{Genesis, GenesisError, GenesisValidator, Parameters};
 pub use numbers::{Height, Power};
 pub use proposal::{Phase, Proposal, Subject};
 pub use readiness::{Account, Readiness, ReadinessReport};
-pub use rows::{MAX_ROW_BYTES, RestoreError, Row, RowChange, RowKey, ballots_root, reports_root};
+pub use restore::RestoreError;
+pub use rows::{MAX_ROW_BYTES, Row, RowChange, RowKey, ballots_root, reports_root};
 pub use state::{
     Halt, LookupError, MAX_ENDED_PROPOSALS, MAX_LIVE_PROPOSALS, MAX_LIVE_PROPOSALS_PER_PROPOSER, State,
 };
