@@ -193,6 +193,7 @@ fn one_vote(criterion: &mut Criterion) {
 }
 
 /// Reads what this run has measured and prints it as ratios.
+#[expect(clippy::print_stdout, reason = "the table is what the program is for")]
 fn ratios() {
     let median = |path: &str| -> Option<f64> {
         let file = target().join("criterion").join(path).join("new/estimates.json");
@@ -222,7 +223,7 @@ fn ratios() {
             );
         }
     }
-    eprint!("{table}");
+    print!("{table}");
 }
 
 fn target() -> PathBuf {

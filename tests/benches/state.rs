@@ -22,6 +22,7 @@ const ENDED: usize = 1_000;
 const HEAVY: usize = 3;
 const COMMITS: usize = 60;
 
+#[expect(clippy::print_stdout, reason = "the lines are what the program is for")]
 fn main() -> Result<()> {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     let before = resident_kib()?;
@@ -41,7 +42,7 @@ fn main() -> Result<()> {
     }
     let with_ballots = resident_kib()?;
     let mib = |from: u64, to: u64| to.saturating_sub(from) as f64 / 1024.0;
-    eprintln!(
+    println!(
         "resident memory: {:.1} MiB for {VALIDATORS} validators, {:.1} MiB for {ENDED} ended proposals, {:.1} MiB for {} ballots; {:.1} MiB in all",
         mib(before, with_validators),
         mib(with_validators, with_ended),
@@ -51,7 +52,7 @@ fn main() -> Result<()> {
     );
 
     let bare = bare_commit(&folder.path().join("bare.redb"))?;
-    eprintln!("commit of one small row to an empty database: {bare:.2?} (median of {COMMITS})");
+    println!("commit of one small row to an empty database: {bare:.2?} (median of {COMMITS})");
     for ballots in [0, 1, 16, 256] {
         let mut times = Vec::new();
         let mut rows = 0;
@@ -69,7 +70,7 @@ fn main() -> Result<()> {
             rows = rows.max(changed);
         }
         let middle = median(&mut times);
-        eprintln!(
+        println!(
             "commit of a block with {ballots:>3} votes: {middle:.2?}, {rows} rows of {} changed, {:.1} times the bare commit",
             chain.loaded.state.rows().len(),
             middle.as_secs_f64() / bare.as_secs_f64(),
