@@ -163,7 +163,6 @@ impl Chain {
         let id = self.propose(number)?;
         let rejections = (1..HEAVY)
             .map(|voter| self.vote(voter, id, Choice::Reject))
-            .take(1)
             .collect();
         self.block(rejections)?;
         let phase = self
