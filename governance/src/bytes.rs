@@ -84,8 +84,13 @@ macro_rules! fixed_bytes {
                 if serializer.is_human_readable() {
                     serializer.collect_str(self)
                 } else {
+                    // Sixteen bytes at a time: big-endian integers of fixed width are their own bytes.
+                    let (chunks, rest) = self.0.as_chunks::<16>();
                     let mut tuple = serializer.serialize_tuple($length)?;
-                    for byte in &self.0 {
+                    for chunk in chunks {
+                        tuple.serialize_element(&u128::from_be_bytes(*chunk))?;
+                    }
+                    for byte in rest {
                         tuple.serialize_element(byte)?;
                     }
                     tuple.end()

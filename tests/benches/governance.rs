@@ -17,6 +17,8 @@ use governance::{
 const OLD: ReleaseVersion = ReleaseVersion::new(1, 0, 0);
 const VOTERS: usize = 10_000;
 const SETS: [usize; 4] = [100, 1_000, 10_000, 100_000];
+/// Pairs of a bare verification and a whole block.
+const PAIRS: usize = 31;
 /// Live proposals while one vote is applied: all that are allowed, 4 per proposer.
 const LIVE: usize = 32;
 
@@ -27,10 +29,11 @@ fn main() {
         .measurement_time(Duration::from_secs(8))
         .sample_size(20)
         .configure_from_args();
-    block_of_votes(&mut criterion);
+    let votes = Votes::new();
+    block_of_votes(&mut criterion, &votes);
     one_vote(&mut criterion);
     criterion.final_summary();
-    ratios();
+    ratios(rate_beside_bare(&votes));
 }
 
 /// A chain with `count` validators of power 1, and their keys.
@@ -106,51 +109,95 @@ fn with_proposals(mut state: State, keys: &[SigningKey], proposals: usize) -> (S
     (state, ids)
 }
 
-fn block_of_votes(criterion: &mut Criterion) {
-    let (state, keys) = chain(VOTERS + 1);
-    let (state, ids) = with_proposals(state, &keys, 1);
-    let vote = Action::Vote {
-        proposal: ids[0],
-        choice: Choice::Approve,
-    };
-    let votes: Vec<_> = keys[..VOTERS]
-        .iter()
-        .map(|key| sign(key, 0, vote.clone()))
-        .collect();
+/// A block of votes, and its signatures for the bare batch verification.
+struct Votes {
+    state: State,
+    votes: Vec<SignedTransaction>,
+    messages: Vec<Vec<u8>>,
+    signatures: Vec<ed25519_dalek::Signature>,
+    keys: Vec<ed25519_dalek::VerifyingKey>,
+}
 
-    let messages: Vec<_> = votes.iter().map(|vote| vote.transaction.sign_bytes()).collect();
-    let messages: Vec<&[u8]> = messages.iter().map(Vec::as_slice).collect();
-    let signatures: Vec<_> = votes
-        .iter()
-        .map(|vote| ed25519_dalek::Signature::from_bytes(&vote.signature.0))
-        .collect();
-    let verifying: Vec<_> = keys[..VOTERS].iter().map(SigningKey::verifying_key).collect();
+impl Votes {
+    fn new() -> Self {
+        let (state, keys) = chain(VOTERS + 1);
+        let (state, ids) = with_proposals(state, &keys, 1);
+        let vote = Action::Vote {
+            proposal: ids[0],
+            choice: Choice::Approve,
+        };
+        let votes: Vec<_> = keys[..VOTERS]
+            .iter()
+            .map(|key| sign(key, 0, vote.clone()))
+            .collect();
+        let signature = |vote: &SignedTransaction| ed25519_dalek::Signature::from_bytes(&vote.signature.0);
+        Self {
+            state,
+            messages: votes.iter().map(|vote| vote.transaction.sign_bytes()).collect(),
+            signatures: votes.iter().map(signature).collect(),
+            keys: keys[..VOTERS].iter().map(SigningKey::verifying_key).collect(),
+            votes,
+        }
+    }
 
+    fn bare(&self) {
+        let messages: Vec<&[u8]> = self.messages.iter().map(Vec::as_slice).collect();
+        ed25519_dalek::verify_batch(&messages, &self.signatures, &self.keys).expect("valid signatures");
+    }
+
+    fn whole(&self, votes: Vec<SignedTransaction>) -> State {
+        let mut state = self.state.clone();
+        state.begin_block(Height(2), &OLD).expect("block 2");
+        for verified in verify_all(votes, &chain_id(), self.state.validators()) {
+            state
+                .apply(&verified.expect("a valid signature"))
+                .expect("a vote that counts");
+        }
+        black_box(state.end_block());
+        assert_eq!(state.plan().map(|plan| plan.tally.approving), Some(Power(10_001)));
+        state
+    }
+}
+
+fn block_of_votes(criterion: &mut Criterion, votes: &Votes) {
     let mut group = criterion.benchmark_group("block-of-10000-votes");
     group.sampling_mode(SamplingMode::Flat);
-    group.bench_function("bare-batch-verification", |bencher| {
-        bencher.iter(|| {
-            ed25519_dalek::verify_batch(&messages, &signatures, &verifying).expect("valid signatures")
-        });
-    });
+    group.bench_function("bare-batch-verification", |bencher| bencher.iter(|| votes.bare()));
     group.bench_function("verify-and-apply", |bencher| {
         bencher.iter_batched(
-            || (state.clone(), votes.clone()),
-            |(mut state, votes)| {
-                state.begin_block(Height(2), &OLD).expect("block 2");
-                for verified in verify_all(votes, &chain_id(), &state.validators().clone()) {
-                    state
-                        .apply(&verified.expect("a valid signature"))
-                        .expect("a vote that counts");
-                }
-                black_box(state.end_block());
-                assert_eq!(state.plan().map(|plan| plan.tally.approving), Some(Power(10_001)));
-                state
-            },
-            BatchSize::LargeInput,
+            || votes.votes.clone(),
+            |block| votes.whole(block),
+            BatchSize::PerIteration,
         );
     });
     group.finish();
+}
+
+/// The two by turns, in processor time: what else the machine does falls on both alike.
+fn rate_beside_bare(votes: &Votes) -> f64 {
+    let time = |work: &mut dyn FnMut()| {
+        let before = processor_time();
+        work();
+        processor_time() - before
+    };
+    let mut ratios = Vec::new();
+    for _ in 0..PAIRS {
+        let bare = time(&mut || votes.bare());
+        let block = votes.votes.clone();
+        let mut after = None;
+        let mut block = Some(block);
+        let whole = time(&mut || after = block.take().map(|block| votes.whole(block)));
+        ratios.push(bare / whole);
+        drop(after);
+    }
+    ratios.sort_by(f64::total_cmp);
+    ratios[PAIRS / 2]
+}
+
+/// Of this thread, in seconds.
+fn processor_time() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
 /// Begin a block, apply one vote, end the block, hash the state, and list what a store has to write.
@@ -194,7 +241,7 @@ fn one_vote(criterion: &mut Criterion) {
 
 /// Reads what this run has measured and prints it as ratios.
 #[expect(clippy::print_stdout, reason = "the table is what the program is for")]
-fn ratios() {
+fn ratios(rate: f64) {
     let median = |path: &str| -> Option<f64> {
         let file = target().join("criterion").join(path).join("new/estimates.json");
         let estimates: serde_json::Value = serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;
@@ -205,12 +252,15 @@ fn ratios() {
     let whole = median("block-of-10000-votes/verify-and-apply");
     if let (Some(bare), Some(whole)) = (bare, whole) {
         table += &format!(
-            "10,000 votes: bare batch verification {:.1} ms, verify and apply {:.1} ms: {:.0}% of the bare rate (limit: at least 85%)\n",
+            "10,000 votes: bare batch verification {:.1} ms, verify and apply {:.1} ms\n",
             bare / 1e6,
             whole / 1e6,
-            100.0 * bare / whole
         );
     }
+    table += &format!(
+        "10,000 votes, verified and applied, in processor time: {:.0}% of the bare rate (median of {PAIRS} pairs by turns; limit: at least 85%)\n",
+        100.0 * rate
+    );
     let first = median("block-with-one-vote/100");
     for count in SETS {
         if let (Some(time), Some(first)) = (median(&format!("block-with-one-vote/{count}")), first) {
