@@ -276,19 +276,14 @@ impl NodeHandle {
     }
 
     fn transaction_now(&self, id: TransactionId) -> Result<TransactionStatus, StoreError> {
-        // The mempool first: a transaction leaves it only after its block is in the store.
-        let waiting = {
+        // The mempool first: a transaction leaves it only after its block is in the store, and before the block is shown.
+        // While one waits, its many askers need not look into the store at every block.
+        let dropped = {
             let mempool = self.shared.mempool();
             if mempool.contains(id) {
-                Some(TransactionStatus::Pending)
-            } else {
-                mempool
-                    .dropped(id)
-                    .map(|(code, message)| TransactionStatus::Dropped {
-                        code: code.clone(),
-                        message: message.clone(),
-                    })
+                return Ok(TransactionStatus::Pending);
             }
+            mempool.dropped(id).cloned()
         };
         if let Some(outcome) = self.shared.store.transaction(id)? {
             return Ok(TransactionStatus::Committed {
@@ -296,7 +291,9 @@ impl NodeHandle {
                 rejection: outcome.rejection,
             });
         }
-        Ok(waiting.unwrap_or(TransactionStatus::Unknown))
+        Ok(dropped.map_or(TransactionStatus::Unknown, |(code, message)| {
+            TransactionStatus::Dropped { code, message }
+        }))
     }
 
     fn committed(&self, id: TransactionId) -> Result<Option<Height>, SubmitError> {
