@@ -10,7 +10,7 @@ use futures_util::{Stream, StreamExt as _};
 use hyper_util::rt::TokioIo;
 use proto::pb::visor::v1::visor_service_client::VisorServiceClient;
 use proto::pb::visor::v1::visor_service_server::{VisorService, VisorServiceServer};
-use proto::pb::visor::v1::{GetStatusRequest, Status, WatchStatusRequest};
+use proto::pb::visor::v1::{GetStatusRequest, OrderRequest, OrderResponse, Status, WatchStatusRequest};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio_stream::wrappers::{UnixListenerStream, WatchStream};
@@ -84,6 +84,10 @@ struct StatusService {
 impl VisorService for StatusService {
     async fn get_status(&self, _: Request<GetStatusRequest>) -> Result<Response<Status>, tonic::Status> {
         Ok(Response::new(self.status.borrow().clone()))
+    }
+
+    async fn order(&self, _: Request<OrderRequest>) -> Result<Response<OrderResponse>, tonic::Status> {
+        Err(tonic::Status::unimplemented("orders are not taken yet"))
     }
 
     type WatchStatusStream = Pin<Box<dyn Stream<Item = Result<Status, tonic::Status>> + Send>>;

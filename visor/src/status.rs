@@ -23,6 +23,7 @@ pub(crate) fn of(status: &Status) -> pb::Status {
             staged: upgrade.staged,
             staging_problem: upgrade.staging_problem.clone(),
             approved: upgrade.approved,
+            ..pb::UpgradeStatus::default()
         }),
         restarts: status.restarts,
         last_upgrade: status.last_upgrade.as_ref().map(|upgrade| pb::LastUpgrade {
@@ -37,6 +38,7 @@ pub(crate) fn of(status: &Status) -> pb::Status {
         problems: status.problems.clone(),
         node_connected: status.connected,
         pinned_chain: String::new(),
+        ..pb::Status::default()
     }
 }
 

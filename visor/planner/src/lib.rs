@@ -21,7 +21,7 @@ mod staging;
 mod status;
 mod step;
 
-pub use config::{Config, ExitCodes};
+pub use config::{BackupPolicy, Config, ExitCodes, HookPolicies, HookPolicy, OnFailure};
 pub use effect::{Effect, Effects, ExitReason, Notice, Timer};
 pub use input::{Announced, ArtifactFact, Exit, Input, NodeReport, Standing};
 pub use phase::Phase;

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use visor_planner::{
-    Announced, Artifact, ArtifactFact, Config, Effect, Effects, Exit, ExitCodes, ExitReason, Height, Input,
-    Millis, NodeReport, Observed, Phase, Planner, Process, Record, RetryPolicy, Standing, Timer, Timestamp,
-    UpgradeId, UpgradePlan, Version, recover,
+    Announced, Artifact, ArtifactFact, BackupPolicy, Config, Effect, Effects, Exit, ExitCodes, ExitReason,
+    Height, HookPolicies, HookPolicy, Input, Millis, NodeReport, Observed, OnFailure, Phase, Planner,
+    Process, Record, RetryPolicy, Standing, Timer, Timestamp, UpgradeId, UpgradePlan, Version, recover,
 };
 
 pub(crate) const H: u64 = 6;
@@ -42,12 +42,21 @@ pub(crate) fn config() -> Config {
     };
     Config {
         restart: retry,
+        first_start: retry,
         start_after_upgrade: retry,
         start_timeout: Millis(60_000),
         progress_timeout: Millis(600_000),
         exit_codes: ExitCodes {
             newer_required: NEWER_REQUIRED,
             older_required: 11,
+        },
+        on_failure: OnFailure::Stop,
+        backup: BackupPolicy::Off,
+        hooks: HookPolicies {
+            before_stop: HookPolicy::Off,
+            before_start: HookPolicy::Off,
+            after_success: HookPolicy::Off,
+            retry_delay: Millis(1_000),
         },
     }
 }

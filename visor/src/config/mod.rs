@@ -3,10 +3,17 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde::Deserialize;
-use visor_planner::{ExitCodes, Millis, RetryPolicy};
+use visor_planner::{BackupPolicy, ExitCodes, HookPolicies};
+
+mod sections;
+
+use sections::millis;
+pub use sections::{
+    Backup, EventKind, Failure, Governance, Hook, Hooks, Http, Log, LogFormat, NodeConfig, Notify, Probation,
+    Reporter, Retry, Severity, Staging, StopConfig, Upgrade,
+};
 
 /// The file that `visor init` writes: every key with its default and its meaning.
 pub const TEMPLATE: &str = include_str!("config.toml");
@@ -51,6 +58,8 @@ pub enum ConfigError {
 pub struct Config {
     /// Restarts of a node that crashed.
     pub restart: Retry,
+    /// Starts of the node before it has reported for the first time since visor began.
+    pub first_start: Retry,
     /// Starts of a new version until its probation has passed.
     pub start_after_upgrade: Retry,
     /// How the node is stopped.
@@ -61,163 +70,22 @@ pub struct Config {
     pub staging: Staging,
     /// The node's process.
     pub node: NodeConfig,
+    /// What happens around an upgrade.
+    pub upgrade: Upgrade,
+    /// Copies of the node's data.
+    pub backup: Backup,
+    /// Programs of the operator around an upgrade.
+    pub hooks: Hooks,
+    /// Where the operator is told what happens.
+    pub notify: Notify,
+    /// Metrics and health.
+    pub http: Http,
+    /// Readiness reports to the chain.
+    pub reporter: Reporter,
     /// Whom visor believes.
     pub governance: Governance,
     /// Visor's own log.
     pub log: Log,
-}
-
-/// Exponential back-off with a limit.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Retry {
-    /// How many starts may follow a failed one.
-    pub max_retries: u32,
-    /// Before the first retry.
-    #[serde(with = "humantime_serde")]
-    pub initial_delay: Duration,
-    /// The longest delay.
-    #[serde(with = "humantime_serde")]
-    pub max_delay: Duration,
-    /// Each delay is this many times the one before.
-    pub multiplier: f64,
-    /// Each delay is changed at random by up to this share, up or down.
-    pub jitter: f64,
-    /// A node that ran this long counts as healthy: the count of retries starts again.
-    #[serde(with = "humantime_serde")]
-    pub healthy_after: Duration,
-}
-
-impl Default for Retry {
-    fn default() -> Self {
-        Self {
-            max_retries: 5,
-            initial_delay: Duration::from_secs(1),
-            max_delay: Duration::from_secs(60),
-            multiplier: 2.0,
-            jitter: 0.2,
-            healthy_after: Duration::from_secs(300),
-        }
-    }
-}
-
-/// How the node is stopped.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct StopConfig {
-    /// Between the decision and SIGTERM.
-    #[serde(with = "humantime_serde")]
-    pub delay: Duration,
-    /// Between SIGTERM and SIGKILL.
-    #[serde(with = "humantime_serde")]
-    pub grace: Duration,
-}
-
-impl Default for StopConfig {
-    fn default() -> Self {
-        Self {
-            delay: Duration::ZERO,
-            grace: Duration::from_secs(15),
-        }
-    }
-}
-
-/// What a new version must show before it counts as good.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Probation {
-    /// Until its first report.
-    #[serde(with = "humantime_serde")]
-    pub start_timeout: Duration,
-    /// Until it reports a height above H.
-    #[serde(with = "humantime_serde")]
-    pub progress_timeout: Duration,
-}
-
-impl Default for Probation {
-    fn default() -> Self {
-        Self {
-            start_timeout: Duration::from_secs(120),
-            progress_timeout: Duration::from_secs(1800),
-        }
-    }
-}
-
-/// Fetching and checking of artifacts.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Staging {
-    /// Whole time of one fetch.
-    #[serde(with = "humantime_serde")]
-    pub fetch_timeout: Duration,
-    /// Before the first retry of a failed staging.
-    #[serde(with = "humantime_serde")]
-    pub retry_initial: Duration,
-    /// The longest delay between retries.
-    #[serde(with = "humantime_serde")]
-    pub retry_max: Duration,
-    /// Larger artifacts are refused without fetching them, in bytes.
-    pub max_artifact_size: u64,
-    /// How long the staged binary may take to say its version.
-    #[serde(with = "humantime_serde")]
-    pub version_timeout: Duration,
-}
-
-impl Default for Staging {
-    fn default() -> Self {
-        Self {
-            fetch_timeout: Duration::from_secs(1800),
-            retry_initial: Duration::from_secs(1),
-            retry_max: Duration::from_secs(60),
-            max_artifact_size: 4 << 30,
-            version_timeout: Duration::from_secs(10),
-        }
-    }
-}
-
-/// The node's process.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct NodeConfig {
-    /// Where the node's output is appended to; visor's own output when empty.
-    pub log_file: PathBuf,
-}
-
-/// Whom visor believes.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Governance {
-    /// The genesis that the operator trusts; the node's word counts when empty.
-    pub genesis: PathBuf,
-}
-
-/// Visor's own log.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Log {
-    /// What is logged.
-    pub level: String,
-    /// How it is written.
-    pub format: LogFormat,
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Self {
-            level: "info".to_owned(),
-            format: LogFormat::Text,
-        }
-    }
-}
-
-/// How the log is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// One readable line per event.
-    Text,
-    /// One JSON object per event.
-    Json,
 }
 
 impl Config {
@@ -240,10 +108,30 @@ impl Config {
     pub fn planner(&self, exit_codes: ExitCodes) -> visor_planner::Config {
         visor_planner::Config {
             restart: self.restart.policy(),
+            first_start: self.first_start.policy(),
             start_after_upgrade: self.start_after_upgrade.policy(),
             start_timeout: millis(self.probation.start_timeout),
             progress_timeout: millis(self.probation.progress_timeout),
             exit_codes,
+            on_failure: self.upgrade.on_failure(),
+            backup: self.backup_policy(),
+            hooks: HookPolicies {
+                before_stop: self.hooks.before_stop.policy(),
+                before_start: self.hooks.before_start.policy(),
+                after_success: self.hooks.after_success.policy(),
+                retry_delay: millis(self.hooks.retry_delay),
+            },
+        }
+    }
+
+    fn backup_policy(&self) -> BackupPolicy {
+        if self.backup.paths.is_empty() {
+            return BackupPolicy::Off;
+        }
+        BackupPolicy::On {
+            required: self.backup.on_failure == Severity::Block,
+            first_pass_blocks: self.backup.first_pass_blocks,
+            retry_delay: millis(self.backup.retry_delay),
         }
     }
 
@@ -262,6 +150,12 @@ impl Config {
                 "restart.multiplier",
                 "restart.jitter",
                 "restart.max_delay",
+            ),
+            (
+                &self.first_start,
+                "first_start.multiplier",
+                "first_start.jitter",
+                "first_start.max_delay",
             ),
             (
                 &self.start_after_upgrade,
@@ -295,6 +189,7 @@ impl Config {
                 format!("{:?}", self.staging.retry_max),
             );
         }
+        self.check_upgrade(path)?;
         if self
             .log
             .level
@@ -311,29 +206,78 @@ impl Config {
     }
 }
 
-impl Retry {
-    fn policy(&self) -> RetryPolicy {
-        RetryPolicy {
-            max_retries: self.max_retries,
-            initial_delay: millis(self.initial_delay),
-            max_delay: millis(self.max_delay),
-            multiplier_percent: percent(self.multiplier),
-            jitter_percent: percent(self.jitter),
-            healthy_after: millis(self.healthy_after),
+impl Config {
+    /// What could make an upgrade fail at its height is refused when the file is read.
+    fn check_upgrade(&self, path: &Path) -> Result<(), ConfigError> {
+        let refuse = |key, expected, found: String| {
+            Err(ConfigError::OutOfRange {
+                path: path.to_path_buf(),
+                key,
+                expected,
+                found,
+            })
+        };
+        if let Some(relative) = self.backup.paths.iter().find(|path| !path.is_absolute()) {
+            return refuse("backup.paths", "absolute paths", relative.display().to_string());
         }
+        if self.backup.keep == 0 {
+            return refuse("backup.keep", "at least 1", "0".to_owned());
+        }
+        if self.upgrade.on_failure == Failure::Rollback {
+            if self.backup.paths.is_empty() {
+                return refuse(
+                    "upgrade.on_failure",
+                    "\"stop\", or backup.paths to roll back to",
+                    "\"rollback\" without a backup".to_owned(),
+                );
+            }
+            if self.upgrade.signed_height_args.is_empty() {
+                return refuse(
+                    "upgrade.on_failure",
+                    "\"stop\", or upgrade.signed_height_args, without which every rollback is refused",
+                    "\"rollback\" without it".to_owned(),
+                );
+            }
+        }
+        let hooks = [
+            ("hooks.before_stop.command", &self.hooks.before_stop.command),
+            ("hooks.before_start.command", &self.hooks.before_start.command),
+            ("hooks.after_success.command", &self.hooks.after_success.command),
+            ("notify.command", &self.notify.command),
+        ];
+        for (key, command) in hooks {
+            if let Some(program) = command.first().filter(|program| !program.starts_with('/')) {
+                return refuse(
+                    key,
+                    "the absolute path of a program, then its arguments",
+                    format!("{program:?}"),
+                );
+            }
+        }
+        let webhook = &self.notify.webhook;
+        if !webhook.is_empty() && !webhook.starts_with("http://") && !webhook.starts_with("https://") {
+            return refuse(
+                "notify.webhook",
+                "an http:// or https:// address",
+                format!("{webhook:?}"),
+            );
+        }
+        if self.notify.max_attempts == 0 {
+            return refuse("notify.max_attempts", "at least 1", "0".to_owned());
+        }
+        let node = &self.reporter.node;
+        if !self.reporter.key.as_os_str().is_empty()
+            && !node.starts_with("http://")
+            && !node.starts_with("https://")
+        {
+            return refuse(
+                "reporter.node",
+                "an http:// or https:// address, since reporter.key is set",
+                format!("{node:?}"),
+            );
+        }
+        Ok(())
     }
-}
-
-fn millis(duration: Duration) -> Millis {
-    Millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "checked to lie between 0 and 100 when the file was read"
-)]
-fn percent(share: f64) -> u32 {
-    (share * 100.0).round() as u32
 }
 
 /// Parses TOML with the place and the known keys in the error.
@@ -352,10 +296,16 @@ mod tests {
     fn the_written_file_is_the_default_and_names_every_key() {
         let config: Config = parse(Path::new("config.toml"), TEMPLATE).unwrap();
         assert_eq!(config, Config::default());
-        // Every key of every section must be missing when it is taken out: nothing in the file is there for show.
         let written: toml::Table = TEMPLATE.parse().unwrap();
         let expected = [
             ("restart", 6),
+            ("first_start", 6),
+            ("upgrade", 2),
+            ("backup", 7),
+            ("hooks", 4),
+            ("notify", 7),
+            ("http", 1),
+            ("reporter", 2),
             ("start_after_upgrade", 6),
             ("stop", 2),
             ("probation", 2),
@@ -398,6 +348,20 @@ mod tests {
             ("[restart]\nmax_delay = \"1ms\"", "restart.max_delay"),
             ("[staging]\nretry_initial = \"0s\"", "staging.retry_initial"),
             ("[log]\nlevel = \"=loud=\"", "log.level"),
+            ("[upgrade]\non_failure = \"rollback\"", "upgrade.on_failure"),
+            (
+                "[upgrade]\non_failure = \"rollback\"\n[backup]\npaths = [\"/a\"]",
+                "upgrade.on_failure",
+            ),
+            ("[backup]\npaths = [\"data\"]", "backup.paths"),
+            ("[backup]\nkeep = 0", "backup.keep"),
+            (
+                "[hooks.before_stop]\ncommand = [\"x.sh\"]",
+                "hooks.before_stop.command",
+            ),
+            ("[notify]\nwebhook = \"example.org\"", "notify.webhook"),
+            ("[notify]\nmax_attempts = 0", "notify.max_attempts"),
+            ("[reporter]\nkey = \"k\"", "reporter.node"),
         ] {
             let config: Config = parse(Path::new("f"), text).unwrap();
             assert!(
