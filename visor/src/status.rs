@@ -1,7 +1,7 @@
 //! The planner's status in the words of `visor.v1`.
 
 use proto::pb::visor::v1 as pb;
-use visor_planner::{Phase, Status};
+use visor_planner::{Phase, Standing, Status, UpgradeStatus};
 
 pub(crate) fn of(status: &Status) -> pb::Status {
     pb::Status {
@@ -16,15 +16,8 @@ pub(crate) fn of(status: &Status) -> pb::Status {
             .as_ref()
             .map(|version| version.0.clone())
             .unwrap_or_default(),
-        upgrade: status.upgrade.as_ref().map(|upgrade| pb::UpgradeStatus {
-            proposal_id: upgrade.id.0.clone(),
-            version: upgrade.version.0.clone(),
-            height: upgrade.height.0,
-            staged: upgrade.staged,
-            staging_problem: upgrade.staging_problem.clone(),
-            approved: upgrade.approved,
-            ..pb::UpgradeStatus::default()
-        }),
+        upgrade: status.upgrade.as_ref().map(upgrade),
+        upgrades: status.upgrades.iter().map(upgrade).collect(),
         restarts: status.restarts,
         last_upgrade: status.last_upgrade.as_ref().map(|upgrade| pb::LastUpgrade {
             from: upgrade.from.0.clone(),
@@ -39,6 +32,30 @@ pub(crate) fn of(status: &Status) -> pb::Status {
         node_connected: status.connected,
         pinned_chain: String::new(),
         ..pb::Status::default()
+    }
+}
+
+fn upgrade(upgrade: &UpgradeStatus) -> pb::UpgradeStatus {
+    let standing = match upgrade.standing {
+        Standing::Proposed => pb::Standing::Proposed,
+        Standing::Approved => pb::Standing::Approved,
+        Standing::LockedIn => pb::Standing::LockedIn,
+    };
+    let artifact = upgrade.artifact.as_ref();
+    pb::UpgradeStatus {
+        proposal_id: upgrade.id.0.clone(),
+        version: upgrade.version.0.clone(),
+        height: upgrade.height.0,
+        staged: upgrade.staged,
+        staging_problem: upgrade.staging_problem.clone(),
+        approved: upgrade.approved,
+        standing: standing.into(),
+        skipped: false,
+        artifact_url: artifact.map(|artifact| artifact.url.clone()).unwrap_or_default(),
+        artifact_size: artifact.map_or(0, |artifact| artifact.size),
+        artifact_sha256: artifact
+            .map(|artifact| artifact.sha256.clone())
+            .unwrap_or_default(),
     }
 }
 

@@ -8,7 +8,7 @@ use core::cmp::Reverse;
 
 use crate::effect::{Effect, Notice};
 use crate::input::{Announced, ArtifactFact, NodeReport, Standing};
-use crate::plan::{Artifact, UpgradeId, UpgradePlan, Version};
+use crate::plan::{Artifact, Height, UpgradeId, UpgradePlan, Version};
 use crate::record::Record;
 
 /// Upgrades that are staged at a time; a chain with more live ones is voting on something that will not happen.
@@ -31,6 +31,21 @@ pub(crate) struct Known {
     pub(crate) standing: Standing,
     pub(crate) folder: Folder,
     artifact: ArtifactFact,
+}
+
+impl Known {
+    /// The smallest comes first.
+    fn turn(&self) -> (Reverse<Standing>, Height) {
+        (Reverse(self.standing), self.plan.height)
+    }
+
+    /// The binary for this host's platform, when there is one.
+    pub(crate) fn artifact(&self) -> Option<&Artifact> {
+        match &self.artifact {
+            ArtifactFact::Available(artifact) => Some(artifact),
+            ArtifactFact::MissingForPlatform { .. } => None,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -236,9 +251,14 @@ impl StagingArea {
 
     /// The next upgrade to come: the furthest standing, then the earliest height.
     pub(crate) fn next(&self) -> Option<&Known> {
-        self.known
-            .values()
-            .min_by_key(|known| (Reverse(known.standing), known.plan.height))
+        self.known.values().min_by_key(|known| known.turn())
+    }
+
+    /// All of them, the next one to come first.
+    pub(crate) fn in_order(&self) -> Vec<&Known> {
+        let mut known: Vec<&Known> = self.known.values().collect();
+        known.sort_by_key(|known| known.turn());
+        known
     }
 
     pub(crate) fn get(&self, id: &UpgradeId) -> Option<&Known> {

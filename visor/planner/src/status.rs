@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use crate::input::Standing;
 use crate::phase::Phase;
-use crate::plan::{Height, UpgradeId, Version};
+use crate::plan::{Artifact, Height, UpgradeId, Version};
 use crate::staging::{Folder, Known};
 use crate::step::{Node, Planner, Step};
 
@@ -44,6 +44,10 @@ pub struct UpgradeStatus {
     pub staging_problem: String,
     /// Whether the chain has approved it.
     pub approved: bool,
+    /// How far the chain is with it.
+    pub standing: Standing,
+    /// The binary for this host's platform, when there is one.
+    pub artifact: Option<Artifact>,
 }
 
 /// One host at one moment.
@@ -63,12 +67,32 @@ pub struct Status {
     pub node_version: Option<Version>,
     /// The upgrade under way, or the next to come.
     pub upgrade: Option<UpgradeStatus>,
+    /// Every upgrade that is known, the next to come first.
+    pub upgrades: Vec<UpgradeStatus>,
     /// Automatic restarts since the last healthy time.
     pub restarts: u32,
     /// The last upgrade that was completed.
     pub last_upgrade: Option<LastUpgrade>,
     /// What needs attention, in words.
     pub problems: Vec<String>,
+}
+
+impl UpgradeStatus {
+    fn of(known: &Known) -> Self {
+        Self {
+            id: known.plan.id.clone(),
+            version: known.plan.version.clone(),
+            height: known.plan.height,
+            staged: known.folder == Folder::Complete,
+            staging_problem: match &known.folder {
+                Folder::Failing(reason) => reason.clone(),
+                Folder::Wanted | Folder::Complete => String::new(),
+            },
+            approved: known.standing >= Standing::Approved,
+            standing: known.standing,
+            artifact: known.artifact().cloned(),
+        }
+    }
 }
 
 impl Planner {
@@ -88,6 +112,7 @@ impl Planner {
             height: self.height,
             node_version: self.reported_version.clone(),
             upgrade: self.upgrade(),
+            upgrades: self.upgrades(),
             restarts: self.failures,
             last_upgrade: self.last_upgrade.clone(),
             problems: self.problems(),
@@ -125,17 +150,6 @@ impl Planner {
     }
 
     fn upgrade(&self) -> Option<UpgradeStatus> {
-        let of = |known: &Known| UpgradeStatus {
-            id: known.plan.id.clone(),
-            version: known.plan.version.clone(),
-            height: known.plan.height,
-            staged: known.folder == Folder::Complete,
-            staging_problem: match &known.folder {
-                Folder::Failing(reason) => reason.clone(),
-                Folder::Wanted | Folder::Complete => String::new(),
-            },
-            approved: known.standing >= Standing::Approved,
-        };
         let decided = self
             .underway
             .as_ref()
@@ -150,11 +164,22 @@ impl Planner {
                     staged: self.staging.is_complete(&plan.id),
                     staging_problem: String::new(),
                     approved: true,
+                    standing: Standing::LockedIn,
+                    artifact: None,
                 },
-                of,
+                UpgradeStatus::of,
             )),
-            None => self.staging.next().map(of),
+            None => self.staging.next().map(UpgradeStatus::of),
         }
+    }
+
+    fn upgrades(&self) -> Vec<UpgradeStatus> {
+        let first = self.upgrade();
+        let others = self.staging.in_order().into_iter().map(UpgradeStatus::of);
+        let others: Vec<UpgradeStatus> = others
+            .filter(|other| first.as_ref().is_none_or(|first| first.id != other.id))
+            .collect();
+        first.into_iter().chain(others).collect()
     }
 
     fn problems(&self) -> Vec<String> {

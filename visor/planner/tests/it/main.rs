@@ -8,6 +8,7 @@
 
 mod crash_points;
 mod properties;
+mod status;
 mod steps;
 mod world;
 
