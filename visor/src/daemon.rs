@@ -22,6 +22,7 @@ use crate::cli::{CommandError, chain};
 use crate::config::Config;
 use crate::execute::{Channels, Host};
 use crate::exit_code;
+use crate::fault;
 use crate::home::Home;
 use crate::journal::{Entry, Journal};
 use crate::lock::{Holder, NodeLock};
@@ -42,6 +43,7 @@ const QUEUE: usize = 16;
 pub async fn run(home: &Home, config: &Config) -> Result<u8, CommandError> {
     let mut signals = Signals::new().map_err(|source| CommandError::new(exit_code::FAILED, source))?;
     let opened = Journal::open(&home.journal())?;
+    fault::point("journal-opened");
     if opened.torn_bytes > 0 {
         tracing::warn!(
             journal.torn_bytes = opened.torn_bytes,
@@ -49,6 +51,7 @@ pub async fn run(home: &Home, config: &Config) -> Result<u8, CommandError> {
         );
     }
     let listener = rpc::bind(&home.socket()).map_err(|error| CommandError::new(exit_code::FAILED, error))?;
+    fault::point("listening");
     let (mut daemon, mut facts) = Daemon::begin(home, config, opened.journal, &opened.entries).await?;
     let server = tokio::spawn(rpc::serve(listener, daemon.status.subscribe()));
     let code = daemon.until_exit(&mut facts, &mut signals).await;
@@ -256,6 +259,7 @@ impl Daemon {
             }
         };
 
+        fault::point("node-looked-for");
         home.clear_staging();
         let records: Vec<Record> = entries.iter().map(|entry| entry.record.clone()).collect();
         let observed = observe(home, node)?;
@@ -395,6 +399,7 @@ impl Daemon {
         while self.exit.is_none()
             && let Some(input) = self.queue.pop_front()
         {
+            fault::point_of("fact", &input);
             let effects = self.planner.step(now(), input);
             self.execute(effects.0);
         }
@@ -409,11 +414,13 @@ impl Daemon {
 
     fn execute(&mut self, effects: Vec<Effect>) {
         for effect in effects {
+            fault::point_of("before", &effect);
             if let Err(failure) = self.execute_one(effect) {
                 // The rest of the batch stands behind what failed.
                 self.queue.push_back(failure);
                 return;
             }
+            fault::point("order-carried-out");
         }
     }
 
@@ -471,6 +478,7 @@ impl Daemon {
         if self.unsynced_swap {
             // The records from here on may say that the new version runs.
             self.host.sync_swap().map_err(|error| chain(&error))?;
+            fault::point("swap-synced");
             self.unsynced_swap = false;
         }
         self.journal

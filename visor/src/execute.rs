@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use crate::adapter::governance::{Link, LinkEvent};
 use crate::certificate::Notary;
 use crate::config::{Config, ConfigError};
+use crate::fault;
 use crate::home::Home;
 use crate::lock::NodeLock;
 use crate::process::{Exit, Found, Launch, Node, ProcessError, StopOrder, clear, find_running};
@@ -159,6 +160,7 @@ impl Host {
         };
         self.node = Some(node);
         self.open_link(prepared.socket);
+        fault::point("link-opened");
         Ok(started)
     }
 

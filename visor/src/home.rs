@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::fault;
 use crate::run_config::RunConfig;
 
 /// The longest path that a UNIX socket address can hold: `sun_path` is 108 bytes including the closing zero.
@@ -234,7 +235,9 @@ pub fn write_durably(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> 
         .open(&part)?;
     file.write_all(contents)?;
     file.sync_all()?;
+    fault::point("file-written");
     fs::rename(&part, path)?;
+    fault::point("file-renamed");
     sync_directory(path.parent().unwrap_or(Path::new(".")))
 }
 

@@ -17,6 +17,7 @@ use visor_planner::Record;
 pub use frame::Damage;
 use frame::{Chain, MAX_PAYLOAD, Scan, encode_frame, file_header, scan};
 
+use crate::fault;
 use crate::home::sync_directory;
 
 /// Why the journal cannot be used.
@@ -174,7 +175,12 @@ impl Journal {
             encode_frame(&self.chain, self.next_sequence, &payload).ok_or(JournalError::Unencodable {
                 length: payload.len(),
             })?;
-        let written = self.file.write_all(&frame).and_then(|()| self.file.sync_data());
+        fault::point_of("appending", record);
+        let written = self.file.write_all(&frame).and_then(|()| {
+            fault::point("append-written");
+            self.file.sync_data()
+        });
+        fault::point("append-synced");
         if let Err(source) = written {
             self.ended = true;
             return Err(JournalError::Io {
@@ -212,7 +218,9 @@ fn create(path: &Path) -> Result<(), JournalError> {
     file.write_all(&file_header(&seed))
         .and_then(|()| file.sync_all())
         .map_err(at("create"))?;
+    fault::point("journal-written");
     fs::rename(&part, path).map_err(at("create"))?;
+    fault::point("journal-renamed");
     sync_directory(path.parent().unwrap_or(Path::new("."))).map_err(at("create"))
 }
 

@@ -7,6 +7,7 @@ pub mod config;
 pub mod daemon;
 pub mod execute;
 pub mod exit_code;
+pub mod fault;
 pub mod home;
 pub mod journal;
 pub mod lock;

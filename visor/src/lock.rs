@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::Pid;
 
+use crate::fault;
+
 /// A visor that was killed while it started a program leaves a child that holds a copy of its lock until its exec; that takes
 /// milliseconds, on a machine under heavy load a little longer.
 const ORPHANED_COPY: Duration = Duration::from_secs(10);
@@ -104,7 +106,9 @@ impl VisorLock {
             }
             thread::sleep(Duration::from_millis(1));
         }
+        fault::point("lock-taken");
         file.set_len(0).map_err(failed)?;
+        fault::point("lock-emptied");
         file.seek(SeekFrom::Start(0)).map_err(failed)?;
         writeln!(file, "{}", std::process::id()).map_err(failed)?;
         Ok(Self { _file: file })

@@ -22,6 +22,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, sleep_until, timeout};
 
+use crate::fault;
 use crate::lock::{Holder, LockError, NoNode, NodeLock};
 use crate::readiness::readable;
 
@@ -118,7 +119,9 @@ impl Node {
     /// When a process of the previous node lives, or the program cannot be executed.
     pub fn start(launch: &Launch, lock: &NodeLock, stop: StopOrder) -> Result<Self, ProcessError> {
         let proof = lock.prove_gone()?.ok_or(ProcessError::StillAlive)?;
+        fault::point("node-lock-taken");
         let mut child = spawn(launch, proof)?;
+        fault::point("node-spawned");
         match open_child(&child) {
             Ok((pid, descriptor)) => {
                 let watched = Watched {
@@ -253,14 +256,18 @@ impl Watched {
                     Stop::Terminated(_) => {
                         tracing::warn!(node.pid = self.id, stop.grace = ?grace, "the node ignores SIGTERM, killing it");
                         self.signal(Signal::KILL);
+                        fault::point("sigkill-sent");
                         Stop::Killed
                     }
                 },
             }
         }
         let seen = Instant::now();
+        fault::point("exit-seen");
         let status = self.child.as_mut().and_then(|child| child.wait().ok());
+        fault::point("node-reaped");
         clear(lock, grace).await;
+        fault::point("tree-gone");
         Exit {
             pid: self.id,
             code: status.and_then(|status| status.code()),
@@ -271,6 +278,7 @@ impl Watched {
 
     fn terminate(&self, grace: Duration) -> Stop {
         self.signal(Signal::TERM);
+        fault::point("sigterm-sent");
         Stop::Terminated(tokio::time::Instant::now() + grace)
     }
 

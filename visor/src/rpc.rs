@@ -18,6 +18,8 @@ use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Request, Response};
 use tower::service_fn;
 
+use crate::fault;
+
 /// The socket could not be made.
 #[derive(Debug, thiserror::Error)]
 #[error("listen on {path}", path = path.display())]
@@ -40,11 +42,13 @@ pub fn bind(path: &Path) -> Result<UnixListener, RpcError> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}
     }
+    fault::point("old-socket-removed");
     // Nobody else can open it in the moment before its mode is set either.
     let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
     let listener = UnixListener::bind(path);
     rustix::process::umask(before);
     let listener = listener.map_err(failed)?;
+    fault::point("socket-bound");
     fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(failed)?;
     Ok(listener)
 }

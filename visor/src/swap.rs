@@ -8,6 +8,7 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+use crate::fault;
 use crate::home::{Home, sync_directory};
 
 /// Why `current` could not be read or switched.
@@ -113,7 +114,10 @@ pub fn switch(home: &Home, folder: &str) -> Result<(), SwapError> {
         _ => {}
     }
     symlink(folder, &part).map_err(failed("create the link", &part))?;
-    fs::rename(&part, &path).map_err(failed("switch", &path))
+    fault::point("swap-linked");
+    fs::rename(&part, &path).map_err(failed("switch", &path))?;
+    fault::point("swap-renamed");
+    Ok(())
 }
 
 /// Makes the switch durable.

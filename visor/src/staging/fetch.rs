@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::digest::{Check, DigestError};
+use crate::fault;
 
 /// A server that sends nothing for this long has gone away; the whole fetch has its own, longer limit.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -75,6 +76,7 @@ pub(super) async fn fetch(
         .mode(0o600)
         .open(path)
         .map_err(io_error("create", path))?;
+    fault::point("fetch-begun");
     let mut check = Check::new(url, size, sha256);
     if let Some(source) = url.strip_prefix("file://") {
         copy(Path::new(source), &mut file, path, &mut check)?;
@@ -89,6 +91,7 @@ pub(super) async fn fetch(
         return Err(FetchError::Scheme { url: url.to_owned() });
     }
     check.finish()?;
+    fault::point("fetch-checked");
     file.sync_all().map_err(io_error("sync", path))
 }
 

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use super::digest::{DigestError, file_digest};
 use super::fetch::{FetchError, fetch};
 use crate::config::{ConfigError, Staging};
+use crate::fault;
 use crate::home::{Home, sync_directory, write_durably};
 use crate::process::{ProbeError, run_probe};
 use crate::run_config::RunConfig;
@@ -175,6 +176,7 @@ pub async fn stage(
     }
     let folder = home.folder(&Home::folder_name(&order.version));
     if fs::symlink_metadata(&folder).is_ok() {
+        fault::point("staging-folder-found");
         match verify_folder(&folder, order, artifact, limits).await {
             Ok(()) => return Ok(()),
             Err(_) if is_dead(&folder, live) && home.folder(current) != folder => discard(home, &folder)?,
@@ -198,6 +200,7 @@ pub async fn stage(
         _ => {}
     }
     fs::create_dir_all(&work).map_err(io_error("create", &work))?;
+    fault::point("staging-begun");
     let made = async {
         let part = work.join("artifact.part");
         fetch(
@@ -209,23 +212,30 @@ pub async fn stage(
         )
         .await?;
         // From here on the bytes are the accepted ones.
+        fault::point("staging-fetched");
         let program = work.join(&binary);
         fs::set_permissions(&part, Permissions::from_mode(0o755))
             .map_err(io_error("make executable", &part))?;
+        fault::point("staging-executable");
         fs::rename(&part, &program).map_err(io_error("rename", &part))?;
+        fault::point("staging-named");
         expect_version(&program, &order.version, limits.version_timeout).await?;
+        fault::point("staging-probed");
         run.name = format!("v{}", order.version);
         run.node.binary = binary;
         run.write(&work)
             .map_err(io_error("write the run configuration in", &work))?;
         let mark = work.join(STAGED_FOR);
         write_durably(&mark, order.id.as_bytes(), 0o644).map_err(io_error("write", &mark))?;
+        fault::point("staging-marked");
         // The mode was set after the content was synced.
         File::open(&program)
             .and_then(|file| file.sync_all())
             .map_err(io_error("sync", &program))?;
         sync_directory(&work).map_err(io_error("sync", &work))?;
+        fault::point("staging-synced");
         fs::rename(&work, &folder).map_err(io_error("create", &folder))?;
+        fault::point("staging-installed");
         sync_directory(home.root()).map_err(io_error("sync", home.root()))
     };
     let result = made.await;
@@ -255,6 +265,7 @@ fn discard(home: &Home, folder: &Path) -> Result<(), StagingError> {
     }
     fs::create_dir_all(home.staging()).map_err(io_error("create", &away))?;
     fs::rename(folder, &away).map_err(io_error("move away", folder))?;
+    fault::point("staging-discarded");
     fs::remove_dir_all(&away).map_err(io_error("remove", &away))
 }
 
