@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod adapter;
+pub mod backup;
 pub mod certificate;
 pub mod cli;
 pub mod config;
