@@ -8,6 +8,7 @@
 )]
 
 mod bad_input;
+mod hook;
 mod process;
 mod scene;
 mod staging;
