@@ -8,7 +8,7 @@ pub const FAILED: u8 = 1;
 pub const USAGE: u8 = 2;
 /// A configuration file is wrong, or the home is not initialised, or is initialised already.
 pub const CONFIG: u8 = 3;
-/// No visor answers in this home (`status`).
+/// No visor answers in this home (`status`, `plan`, and every order).
 pub const UNREACHABLE: u8 = 4;
 /// Another visor holds this home.
 pub const HELD: u8 = 5;
@@ -18,5 +18,9 @@ pub const NODE_FAILED: u8 = 6;
 pub const JOURNAL: u8 = 7;
 /// A certificate does not prove what it says (`verify`).
 pub const UNPROVEN: u8 = 8;
+/// An order of the operator is refused; nothing has changed. The text says why.
+pub const REFUSED: u8 = 9;
+/// `doctor` found what would make the next upgrade fail.
+pub const UNREADY: u8 = 10;
 /// A bug in visor.
 pub const BUG: u8 = 255;

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use visor_planner::Record;
 
 pub use frame::Damage;
-use frame::{Chain, MAX_PAYLOAD, Scan, encode_frame, file_header, scan};
+use frame::{Chain, MAX_PAYLOAD, Scan, encode_frame, file_header, scan, scan_to_damage};
 
 use crate::fault;
 use crate::home::sync_directory;
@@ -99,6 +99,17 @@ pub struct Opened {
     pub torn_bytes: u64,
 }
 
+/// A journal as far as it can be read.
+#[derive(Debug)]
+pub struct Readable {
+    /// Every record before the damage, oldest first; every record when there is none.
+    pub entries: Vec<Entry>,
+    /// Where the file is damaged, in bytes from its beginning, and how.
+    pub damage: Option<(u64, Damage)>,
+    /// Bytes of an append that never finished, or is not finished yet, at the end of an undamaged file.
+    pub torn_bytes: u64,
+}
+
 impl Journal {
     /// Opens the journal, creates it when there is none, and cuts off an append that never finished.
     ///
@@ -157,6 +168,53 @@ impl Journal {
         })?;
         let scan = scan(&bytes).map_err(|(offset, damage)| damaged(path, offset, damage))?;
         decode(path, &scan)
+    }
+
+    /// The same; nothing when there is no journal yet.
+    ///
+    /// # Errors
+    /// When the file is there and cannot be read, or is damaged.
+    pub fn read_if_any(path: &Path) -> Result<Vec<Entry>, JournalError> {
+        match Self::read(path) {
+            Err(JournalError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Ok(Vec::new())
+            }
+            read => read,
+        }
+    }
+
+    /// Reads what stands before the first damage, for a person who looks into it; nothing else may go by that.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn read_to_damage(path: &Path) -> Result<Readable, JournalError> {
+        let bytes = fs::read(path).map_err(|source| JournalError::Io {
+            operation: "read",
+            path: path.to_path_buf(),
+            source,
+        })?;
+        let (scan, mut damage) = scan_to_damage(&bytes);
+        let mut entries = Vec::new();
+        for (sequence, (offset, payload)) in (0_u64..).zip(&scan.payloads) {
+            let Ok(Payload { unix_ms, record }) = serde_json::from_slice(payload) else {
+                damage = Some((*offset, Damage::Record));
+                break;
+            };
+            entries.push(Entry {
+                sequence,
+                unix_ms,
+                record,
+            });
+        }
+        Ok(Readable {
+            entries,
+            torn_bytes: if damage.is_none() {
+                (bytes.len() - scan.end) as u64
+            } else {
+                0
+            },
+            damage: damage.map(|(offset, damage)| (offset as u64, damage)),
+        })
     }
 
     /// Appends one record; it is durable when this returns.

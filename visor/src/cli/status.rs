@@ -1,20 +1,15 @@
 //! `visor status`: what visor and its node are doing; from the journal when no visor runs.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
-use std::time::Duration;
 
-use proto::pb::visor::v1::{GetStatusRequest, Phase, Status};
+use proto::pb::visor::v1::{Phase, Status};
 use serde_json::{Value, json};
 
+use super::client::{ask, tell_offline};
 use super::{CommandError, HomeArgument, print};
 use crate::daemon;
 use crate::exit_code;
 use crate::home::Home;
-use crate::rpc;
-
-/// A visor answers from a snapshot, at once; this is for a machine under load.
-const ANSWER: Duration = Duration::from_secs(5);
 
 #[derive(clap::Args)]
 pub(super) struct StatusArguments {
@@ -27,9 +22,7 @@ pub(super) struct StatusArguments {
 
 pub(super) fn status(arguments: &StatusArguments) -> Result<u8, CommandError> {
     let home = Home::open(&arguments.home.home)?;
-    let runtime = super::run::runtime()?;
-    let answer = runtime.block_on(async { tokio::time::timeout(ANSWER, ask(&home)).await });
-    if let Ok(Some(status)) = answer {
+    if let Some(status) = ask(&home)? {
         print(&if arguments.json {
             to_json(&status, true).to_string()
         } else {
@@ -37,13 +30,7 @@ pub(super) fn status(arguments: &StatusArguments) -> Result<u8, CommandError> {
         })?;
         return Ok(exit_code::SUCCESS);
     }
-    // Status for people; a closed stderr is nobody's loss.
-    let _ = writeln!(
-        io::stderr(),
-        "visor: no visor answers at {}. This is what the journal last knew; start one with `visor run --home {}`",
-        home.socket().display(),
-        home.root().display()
-    );
+    tell_offline(&home);
     let status = daemon::last_known(&home)?;
     print(&if arguments.json {
         to_json(&status, false).to_string()
@@ -51,11 +38,6 @@ pub(super) fn status(arguments: &StatusArguments) -> Result<u8, CommandError> {
         to_text(&status)
     })?;
     Ok(exit_code::UNREACHABLE)
-}
-
-async fn ask(home: &Home) -> Option<Status> {
-    let mut client = rpc::connect(&home.socket()).await.ok()?;
-    Some(client.get_status(GetStatusRequest {}).await.ok()?.into_inner())
 }
 
 /// `PHASE_BACKING_UP` becomes `backing_up`.

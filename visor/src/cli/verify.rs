@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use governance::{Subject, ValidatorChange};
 use serde_json::{Value, json};
 
+use super::text::harmless;
 use super::{CommandError, print};
 use crate::certificate::{Pin, Proof, read_certificate};
 use crate::exit_code;
@@ -191,25 +192,6 @@ fn to_text(chain: &str, proof: &Proof) -> String {
     );
     text.truncate(text.trim_end().len());
     text
-}
-
-/// Text of others, made harmless for a terminal: what could move the cursor, hide or reorder text is shown as an escape.
-fn harmless(text: &str) -> String {
-    let tricky = |character: char| {
-        character.is_control()
-            || matches!(character,
-                '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-                | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
-    };
-    let mut shown = String::with_capacity(text.len());
-    for character in text.chars() {
-        if tricky(character) {
-            shown.extend(character.escape_unicode());
-        } else {
-            shown.push(character);
-        }
-    }
-    shown
 }
 
 fn validator_change(change: &ValidatorChange) -> String {

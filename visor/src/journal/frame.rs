@@ -68,36 +68,47 @@ pub(super) fn file_header(first: &Chain) -> [u8; 2 * CHAIN] {
 
 /// Reads a whole file; an error says where it is damaged.
 pub(super) fn scan(bytes: &[u8]) -> Result<Scan<'_>, (usize, Damage)> {
-    let header = bytes
-        .first_chunk::<{ 2 * CHAIN }>()
-        .ok_or((0, Damage::FileHeader))?;
+    match scan_to_damage(bytes) {
+        (scan, None) => Ok(scan),
+        (_, Some(damage)) => Err(damage),
+    }
+}
+
+/// Reads what stands before the first damage, and says where that is.
+pub(super) fn scan_to_damage(bytes: &[u8]) -> (Scan<'_>, Option<(usize, Damage)>) {
+    let mut scan = Scan {
+        payloads: Vec::new(),
+        end: 0,
+        chain: [0; CHAIN],
+    };
+    let Some(header) = bytes.first_chunk::<{ 2 * CHAIN }>() else {
+        return (scan, Some((0, Damage::FileHeader)));
+    };
     let (named, chain) = header.split_at(CHAIN);
     let mut expected = [0; CHAIN];
     expected[..MAGIC.len()].copy_from_slice(MAGIC);
     if named != expected {
-        return Err((0, Damage::FileHeader));
+        return (scan, Some((0, Damage::FileHeader)));
     }
-    let mut scan = Scan {
-        payloads: Vec::new(),
-        end: header.len(),
-        chain: [0; CHAIN],
-    };
+    scan.end = header.len();
     scan.chain.copy_from_slice(chain);
     loop {
         let rest = &bytes[scan.end..];
-        match next_frame(&scan.chain, scan.payloads.len() as u64, rest)
-            .map_err(|damage| (scan.end, damage))?
-        {
-            Frame::Whole {
+        match next_frame(&scan.chain, scan.payloads.len() as u64, rest) {
+            Ok(Frame::Whole {
                 payload,
                 length,
                 chain,
-            } => {
+            }) => {
                 scan.payloads.push((scan.end, payload));
                 scan.end += length;
                 scan.chain = chain;
             }
-            Frame::Torn => return Ok(scan),
+            Ok(Frame::Torn) => return (scan, None),
+            Err(damage) => {
+                let end = scan.end;
+                return (scan, Some((end, damage)));
+            }
         }
     }
 }

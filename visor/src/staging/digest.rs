@@ -114,6 +114,30 @@ pub fn file_digest(path: &Path, size: u64, sha256: &[u8; 32]) -> Result<(), Dige
     }
 }
 
+/// Size (bytes) and SHA-256 of a file.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn measure(path: &Path) -> Result<(u64, [u8; 32]), DigestError> {
+    let failed = |source| DigestError::Io {
+        path: path.to_path_buf(),
+        source,
+    };
+    let mut file = File::open(path).map_err(failed)?;
+    let mut hash = Sha256::new();
+    let mut size = 0;
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut buffer).map_err(failed)? {
+            0 => return Ok((size, hash.finalize().into())),
+            count => {
+                size += count as u64;
+                hash.update(&buffer[..count]);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

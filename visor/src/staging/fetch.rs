@@ -70,17 +70,13 @@ pub(super) async fn fetch(
     sha256: &[u8; 32],
     limit: Duration,
 ) -> Result<(), FetchError> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(io_error("create", path))?;
+    if let Some(source) = url.strip_prefix("file://") {
+        return fetch_file(Path::new(source), url, path, size, sha256);
+    }
+    let mut file = create(path)?;
     fault::point("fetch-begun");
     let mut check = Check::new(url, size, sha256);
-    if let Some(source) = url.strip_prefix("file://") {
-        copy(Path::new(source), &mut file, path, &mut check)?;
-    } else if url.starts_with("http://") || url.starts_with("https://") {
+    if url.starts_with("http://") || url.starts_with("https://") {
         tokio::time::timeout(limit, download(url, &mut file, path, &mut check))
             .await
             .map_err(|_| FetchError::TooSlow {
@@ -93,6 +89,31 @@ pub(super) async fn fetch(
     check.finish()?;
     fault::point("fetch-checked");
     file.sync_all().map_err(io_error("sync", path))
+}
+
+/// The same for a file of this host.
+pub(super) fn fetch_file(
+    source: &Path,
+    origin: &str,
+    path: &Path,
+    size: u64,
+    sha256: &[u8; 32],
+) -> Result<(), FetchError> {
+    let mut file = create(path)?;
+    fault::point("fetch-begun");
+    let mut check = Check::new(origin, size, sha256);
+    copy(source, &mut file, path, &mut check)?;
+    check.finish()?;
+    file.sync_all().map_err(io_error("sync", path))
+}
+
+fn create(path: &Path) -> Result<File, FetchError> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(io_error("create", path))
 }
 
 fn copy(source: &Path, file: &mut File, path: &Path, check: &mut Check<'_>) -> Result<(), FetchError> {

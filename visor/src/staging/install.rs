@@ -147,7 +147,10 @@ pub enum VersionProbeError {
     },
 }
 
-fn io_error<'a>(operation: &'static str, path: &'a Path) -> impl Fn(io::Error) -> StagingError + 'a {
+pub(super) fn io_error<'a>(
+    operation: &'static str,
+    path: &'a Path,
+) -> impl Fn(io::Error) -> StagingError + 'a {
     move |source| StagingError::Io {
         operation,
         path: path.to_path_buf(),
@@ -177,7 +180,7 @@ pub async fn stage(
     let folder = home.folder(&Home::folder_name(&order.version));
     if fs::symlink_metadata(&folder).is_ok() {
         fault::point("staging-folder-found");
-        match verify_folder(&folder, order, artifact, limits).await {
+        match verify_folder(&folder, &order.version, Some(artifact), limits).await {
             Ok(()) => return Ok(()),
             Err(_) if is_dead(&folder, live) && home.folder(current) != folder => discard(home, &folder)?,
             Err(source) => {
@@ -189,28 +192,54 @@ pub async fn stage(
             }
         }
     }
-    let mut run = RunConfig::read(&home.folder(current))?;
-    let binary = PathBuf::from(run.node.binary.file_name().unwrap_or_else(|| "node".as_ref()));
-
     let work = home.staging().join(&order.id);
-    match fs::remove_dir_all(&work) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(io_error("remove", &work)(error));
-        }
-        _ => {}
-    }
-    fs::create_dir_all(&work).map_err(io_error("create", &work))?;
-    fault::point("staging-begun");
-    let made = async {
-        let part = work.join("artifact.part");
+    let fetched = async |part: &Path| {
         fetch(
             &artifact.url,
-            &part,
+            part,
             artifact.size,
             &artifact.sha256,
             limits.fetch_timeout,
         )
-        .await?;
+        .await
+    };
+    build(
+        home,
+        limits,
+        &work,
+        fetched,
+        &order.version,
+        current,
+        Some(&order.id),
+    )
+    .await
+}
+
+/// Makes a version folder in `work` from the bytes that `bring` puts into a file, checked, and renames it into place. It
+/// gets the run configuration of the folder `current`.
+pub(super) async fn build(
+    home: &Home,
+    limits: &Staging,
+    work: &Path,
+    bring: impl AsyncFnOnce(&Path) -> Result<(), FetchError>,
+    version: &str,
+    current: &str,
+    staged_for: Option<&str>,
+) -> Result<(), StagingError> {
+    let folder = home.folder(&Home::folder_name(version));
+    let mut run = RunConfig::read(&home.folder(current))?;
+    let binary = PathBuf::from(run.node.binary.file_name().unwrap_or_else(|| "node".as_ref()));
+    match fs::remove_dir_all(work) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(io_error("remove", work)(error));
+        }
+        _ => {}
+    }
+    fs::create_dir_all(work).map_err(io_error("create", work))?;
+    fault::point("staging-begun");
+    let made = async {
+        let part = work.join("artifact.part");
+        bring(&part).await?;
         // From here on the bytes are the accepted ones.
         fault::point("staging-fetched");
         let program = work.join(&binary);
@@ -219,29 +248,31 @@ pub async fn stage(
         fault::point("staging-executable");
         fs::rename(&part, &program).map_err(io_error("rename", &part))?;
         fault::point("staging-named");
-        expect_version(&program, &order.version, limits.version_timeout).await?;
+        expect_version(&program, version, limits.version_timeout).await?;
         fault::point("staging-probed");
-        run.name = format!("v{}", order.version);
+        run.name = format!("v{version}");
         run.node.binary = binary;
-        run.write(&work)
-            .map_err(io_error("write the run configuration in", &work))?;
-        let mark = work.join(STAGED_FOR);
-        write_durably(&mark, order.id.as_bytes(), 0o644).map_err(io_error("write", &mark))?;
+        run.write(work)
+            .map_err(io_error("write the run configuration in", work))?;
+        if let Some(id) = staged_for {
+            let mark = work.join(STAGED_FOR);
+            write_durably(&mark, id.as_bytes(), 0o644).map_err(io_error("write", &mark))?;
+        }
         fault::point("staging-marked");
         // The mode was set after the content was synced.
         File::open(&program)
             .and_then(|file| file.sync_all())
             .map_err(io_error("sync", &program))?;
-        sync_directory(&work).map_err(io_error("sync", &work))?;
+        sync_directory(work).map_err(io_error("sync", work))?;
         fault::point("staging-synced");
-        fs::rename(&work, &folder).map_err(io_error("create", &folder))?;
+        fs::rename(work, &folder).map_err(io_error("create", &folder))?;
         fault::point("staging-installed");
         sync_directory(home.root()).map_err(io_error("sync", home.root()))
     };
     let result = made.await;
     if result.is_err() {
         // Best effort: the next attempt removes it again before it begins.
-        let _ = fs::remove_dir_all(&work);
+        let _ = fs::remove_dir_all(work);
     }
     result
 }
@@ -269,24 +300,29 @@ fn discard(home: &Home, folder: &Path) -> Result<(), StagingError> {
     fs::remove_dir_all(&away).map_err(io_error("remove", &away))
 }
 
-/// A folder that an earlier attempt completed, or that the operator made by hand.
-async fn verify_folder(
+/// A folder that an earlier attempt completed, or that the operator made by hand. Without an artifact only its version is known.
+///
+/// # Errors
+/// When it is not that version; the text says how it differs.
+pub async fn verify_folder(
     folder: &Path,
-    order: &Order,
-    artifact: &Artifact,
+    version: &str,
+    artifact: Option<&Artifact>,
     limits: &Staging,
 ) -> Result<(), StagingError> {
     let run = RunConfig::read(folder)?;
-    if run.version() != Some(&order.version) {
+    if run.version() != Some(version) {
         return Err(StagingError::OtherName {
             folder: folder.to_path_buf(),
-            expected: order.version.clone(),
+            expected: version.to_owned(),
             found: run.name,
         });
     }
     let program = run.program(folder);
-    file_digest(&program, artifact.size, &artifact.sha256)?;
-    expect_version(&program, &order.version, limits.version_timeout).await?;
+    if let Some(artifact) = artifact {
+        file_digest(&program, artifact.size, &artifact.sha256)?;
+    }
+    expect_version(&program, version, limits.version_timeout).await?;
     // Nobody may have synced a folder made by hand.
     for path in [&program, folder, folder.parent().unwrap_or(folder)] {
         sync_directory(path).map_err(io_error("sync", path))?;

@@ -7,10 +7,14 @@ mod digest;
 mod fetch;
 mod install;
 mod job;
+mod place;
 mod platform;
 
-pub use digest::{DigestError, file_digest};
+pub use digest::{DigestError, file_digest, measure};
 pub use fetch::FetchError;
-pub use install::{Artifact, LiveUpgrades, Order, StagingError, VersionProbeError, probe_version, stage};
+pub use install::{
+    Artifact, LiveUpgrades, Order, StagingError, VersionProbeError, probe_version, stage, verify_folder,
+};
 pub use job::{Job, Outcome};
+pub use place::{Placed, place};
 pub use platform::host_platform;

@@ -9,6 +9,7 @@
 
 mod bad_input;
 mod hook;
+mod operate;
 mod process;
 mod scene;
 mod staging;

@@ -1,0 +1,217 @@
+//! `visor config check`: whether `visor run` would take the configuration, and what in it is not the default.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::text::harmless;
+use super::{CommandError, print};
+use crate::certificate::Pin;
+use crate::config::{Config, ConfigError, TEMPLATE, parse};
+use crate::exit_code;
+use crate::home::Home;
+
+#[derive(clap::Args)]
+pub(super) struct ConfigArguments {
+    #[command(subcommand)]
+    command: ConfigCommand,
+}
+
+#[derive(clap::Subcommand)]
+enum ConfigCommand {
+    /// Check config.toml as `visor run` would, and print what is not the default; works offline
+    Check(CheckArguments),
+}
+
+#[derive(clap::Args)]
+struct CheckArguments {
+    /// The home of visor
+    #[arg(
+        long,
+        env = "VISOR_HOME",
+        value_name = "DIR",
+        required_unless_present = "file"
+    )]
+    home: Option<PathBuf>,
+    /// A file that is not in place yet, instead of the home's config.toml
+    #[arg(long, value_name = "PATH")]
+    file: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn config(arguments: &ConfigArguments) -> Result<u8, CommandError> {
+    match &arguments.command {
+        ConfigCommand::Check(arguments) => check(arguments),
+    }
+}
+
+/// The genesis that the file names cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("use governance.genesis of {config}", config = config.display())]
+struct Genesis {
+    config: PathBuf,
+    #[source]
+    source: crate::certificate::PinError,
+}
+
+fn check(arguments: &CheckArguments) -> Result<u8, CommandError> {
+    let home = match &arguments.home {
+        Some(home) => Some(Home::open(home)?),
+        None => None,
+    };
+    let path = match (&arguments.file, &home) {
+        (Some(file), _) => file.clone(),
+        (None, Some(home)) => home.config(),
+        // The command line demands one of the two.
+        (None, None) => PathBuf::from("config.toml"),
+    };
+    let checked = read(&path, home.as_ref());
+    if arguments.json {
+        let problem = checked.as_ref().err().map(|error| super::chain(error));
+        let changed: &[Change] = checked.as_deref().unwrap_or_default();
+        print(
+            &json!({
+                "schema": 1,
+                "file": path.to_string_lossy(),
+                "valid": problem.is_none(),
+                "problem": problem,
+                "changed": changed.iter().map(|change| json!({
+                    "key": change.key,
+                    "value": change.value,
+                    "default": change.default,
+                })).collect::<Vec<Value>>(),
+            })
+            .to_string(),
+        )?;
+        checked?;
+    } else {
+        print(&to_text(&path, &checked?))?;
+    }
+    Ok(exit_code::SUCCESS)
+}
+
+/// A key with another value than its default. Values are TOML; a key without a default has none.
+struct Change {
+    key: String,
+    value: String,
+    default: Option<String>,
+}
+
+fn read(path: &Path, home: Option<&Home>) -> Result<Vec<Change>, CommandError> {
+    let config = Config::read(path)?;
+    let genesis = &config.governance.genesis;
+    if !genesis.as_os_str().is_empty()
+        && let Some(home) = home
+    {
+        // Relative to the home, wherever the file lies: that is where it would be used.
+        Pin::read(&home.root().join(genesis)).map_err(|source| {
+            let config = path.to_path_buf();
+            CommandError::new(exit_code::CONFIG, Genesis { config, source })
+        })?;
+    }
+    let text = fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+        path: path.to_path_buf(),
+        source,
+    })?;
+    let found: toml::Table = parse(path, &text)?;
+    let default: toml::Table = parse(path, TEMPLATE)?;
+    let mut changes = Vec::new();
+    compare(&mut Vec::new(), &found, &default, &mut changes);
+    Ok(changes)
+}
+
+fn compare(at: &mut Vec<String>, found: &toml::Table, default: &toml::Table, changes: &mut Vec<Change>) {
+    for (name, value) in found {
+        at.push(name.clone());
+        let known = default.get(name);
+        if let toml::Value::Table(found) = value {
+            let empty = toml::Table::new();
+            let default = known.and_then(toml::Value::as_table).unwrap_or(&empty);
+            compare(at, found, default, changes);
+        } else if known != Some(value) && !means_the_default(at, value) {
+            let key = at.join(".");
+            changes.push(Change {
+                value: shown(&key, value),
+                default: known.map(ToString::to_string),
+                key,
+            });
+        }
+        at.pop();
+    }
+}
+
+/// `300s` is not written like `5m`, and means the same.
+fn means_the_default(at: &[String], value: &toml::Value) -> bool {
+    let alone = at.iter().rev().fold(value.clone(), |inner, name| {
+        let mut outer = toml::Table::new();
+        outer.insert(name.clone(), inner);
+        toml::Value::Table(outer)
+    });
+    alone
+        .try_into::<Config>()
+        .is_ok_and(|config| config == Config::default())
+}
+
+/// The address of a webhook usually is its password: what stands behind the host is not printed.
+fn shown(key: &str, value: &toml::Value) -> String {
+    if key != "notify.webhook" {
+        return value.to_string();
+    }
+    let address = value.as_str().unwrap_or_default();
+    let host = address
+        .split_once("://")
+        .map(|(scheme, rest)| (scheme, rest.split(['/', '?', '#']).next().unwrap_or_default()))
+        .map(|(scheme, host)| (scheme, host.rsplit('@').next().unwrap_or_default()));
+    match host {
+        Some((scheme, host)) => format!("\"{scheme}://{host}/...\""),
+        None => "\"...\"".to_owned(),
+    }
+}
+
+fn to_text(path: &Path, changes: &[Change]) -> String {
+    let mut text = format!("{} can be used", path.display());
+    if changes.is_empty() {
+        text.push_str("; every key has its default");
+    }
+    for change in changes {
+        // Writing to a string does not fail.
+        let _ = write!(text, "\n{} = {}", change.key, harmless(&change.value));
+        if let Some(default) = &change.default {
+            let _ = write!(text, "    (default {default})");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_default_in_other_words_is_no_change_and_a_webhook_keeps_its_secret() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.toml");
+        fs::write(
+            &path,
+            "[restart]\nhealthy_after = \"300s\"\nmax_retries = 9\n[hooks.before_stop]\ncommand = [\"/bin/true\"]\n\
+             [notify]\nwebhook = \"https://u:p@hooks.example/T0/secret?x=y\"\n",
+        )
+        .unwrap();
+        let changes = read(&path, None).unwrap();
+        let keys: Vec<&str> = changes.iter().map(|change| change.key.as_str()).collect();
+        assert_eq!(
+            keys,
+            [
+                "hooks.before_stop.command",
+                "notify.webhook",
+                "restart.max_retries"
+            ]
+        );
+        assert_eq!(changes[1].value, "\"https://hooks.example/...\"");
+        assert_eq!(changes[2].default.as_deref(), Some("5"));
+    }
+}

@@ -1,0 +1,397 @@
+//! The operator's commands, over a home whose visor runs, or does not.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::scene::{Host, NEW, OLD};
+
+const REFUSED: Option<i32> = Some(9);
+const UNREACHABLE: Option<i32> = Some(4);
+
+/// Runs `visor ARGUMENTS --home HOME` without a terminal.
+fn visor(host: &Host, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_visor"))
+        .args(arguments)
+        .arg("--home")
+        .arg(host.home())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+/// The same with `--json`: the exit code and the object.
+fn json_of(host: &Host, arguments: &[&str]) -> (Option<i32>, Value) {
+    let output = visor(host, &[arguments, &["--json"]].concat());
+    let value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
+        panic!(
+            "{arguments:?}: {error}; {:?} {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        )
+    });
+    (output.status.code(), value)
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// An upgrade from `OLD` to `NEW`, and its visor stopped.
+fn upgraded() -> (Host, u64) {
+    let mut host = Host::new();
+    let mut visor = host.start();
+    host.wait_status("the node", |status| status["node_connected"] == true);
+    let height = host.announce(20);
+    host.wait_status("the upgrade", |status| status["last_upgrade"]["to"] == NEW);
+    visor.terminate();
+    assert_eq!(visor.wait_exit().code(), Some(0));
+    (host, height)
+}
+
+#[test]
+fn history_tells_an_upgrade_and_the_end_of_the_node_in_their_order() {
+    let (host, height) = upgraded();
+    let (code, history) = json_of(&host, &["history"]);
+    assert_eq!((code, &history["schema"]), (Some(0), &json!(1)));
+    let events = history["events"].as_array().unwrap();
+    let names: Vec<&str> = events
+        .iter()
+        .map(|event| event["event"].as_str().unwrap())
+        .collect();
+    let story = [
+        "node_started",
+        "halted",
+        "upgrade_begun",
+        "node_started",
+        "upgraded",
+        "stopped",
+    ];
+    let mut rest = names.iter();
+    for part in story {
+        assert!(rest.any(|name| *name == part), "{part} in {names:?}");
+    }
+    assert_eq!(names.last(), Some(&"stopped"), "newest last");
+    let upgrade = events.iter().find(|event| event["event"] == "upgraded").unwrap();
+    assert_eq!(upgrade["from"], OLD);
+    assert_eq!(upgrade["to"], NEW);
+    assert_eq!(upgrade["height"], height);
+    assert_eq!(upgrade["restarts"], 0);
+    for field in [
+        "node_down_ms",
+        "exit_to_exec_us",
+        "stop_ms",
+        "unix_ms",
+        "sequence",
+    ] {
+        assert!(upgrade[field].is_u64(), "{field}: {upgrade}");
+    }
+    assert!(upgrade["time"].as_str().unwrap().ends_with('Z'));
+    let keys = |event: &Value| -> Vec<String> { event.as_object().unwrap().keys().cloned().collect() };
+    for event in events {
+        assert_eq!(keys(event), keys(upgrade), "every field is always there");
+    }
+
+    let (_, last) = json_of(&host, &["history", "--limit", "1"]);
+    assert_eq!(last["events"], json!([events.last().unwrap()]));
+    let text = String::from_utf8(visor(&host, &["history"]).stdout).unwrap();
+    assert!(
+        text.contains(&format!("upgraded       {OLD} to {NEW} after block {height}")),
+        "{text}"
+    );
+}
+
+#[test]
+fn history_of_a_home_without_a_past_is_empty_and_works_beside_a_running_visor() {
+    let mut host = Host::new();
+    assert_eq!(
+        json_of(&host, &["history"]),
+        (Some(0), json!({ "schema": 1, "events": [] }))
+    );
+    let _visor = host.start();
+    host.wait_status("the node", |status| status["node_connected"] == true);
+    let (code, history) = json_of(&host, &["history"]);
+    assert_eq!(code, Some(0));
+    assert_eq!(history["events"][0]["event"], "node_started");
+    assert_eq!(history["events"][0]["pid"], host.last_pid());
+}
+
+#[test]
+fn a_dump_has_every_record_and_prints_what_stands_before_the_damage() {
+    let (host, _) = upgraded();
+    let (code, dump) = json_of(&host, &["journal", "dump"]);
+    assert_eq!(code, Some(0));
+    let count = dump["count"].as_u64().unwrap();
+    let records = dump["records"].as_array().unwrap();
+    assert_eq!(records.len() as u64, count);
+    assert!(
+        records
+            .iter()
+            .zip(0_u64..)
+            .all(|(record, n)| record["sequence"] == n)
+    );
+    assert!(
+        records
+            .iter()
+            .any(|record| record["record"]["UpgradeCompleted"].is_object())
+    );
+    assert_eq!((&dump["damage"], &dump["torn_bytes"]), (&Value::Null, &json!(0)));
+    let (code, verified) = json_of(&host, &["journal", "dump", "--verify"]);
+    assert_eq!((code, &verified["records"]), (Some(0), &Value::Null));
+    assert_eq!(verified["count"], count);
+
+    let path = host.home().join("journal");
+    let whole = fs::read(&path).unwrap();
+    let mut torn = whole.clone();
+    torn.extend_from_slice(&[7; 20]);
+    fs::write(&path, &torn).unwrap();
+    let (code, dump) = json_of(&host, &["journal", "dump"]);
+    assert_eq!(
+        (code, &dump["torn_bytes"], &dump["count"]),
+        (Some(0), &json!(20), &json!(count))
+    );
+
+    let mut damaged = whole;
+    let last = damaged.len() - 1;
+    damaged[last] ^= 1;
+    fs::write(&path, &damaged).unwrap();
+    let (code, dump) = json_of(&host, &["journal", "dump"]);
+    assert_eq!((code, &dump["count"]), (Some(7), &json!(count - 1)));
+    let offset = dump["damage"]["offset"].as_u64().unwrap();
+    assert!(dump["damage"]["reason"].is_string());
+    let output = visor(&host, &["journal", "dump"]);
+    assert_eq!(output.status.code(), Some(7));
+    assert!(stderr(&output).contains(&format!("damaged at byte {offset}")));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("NodeStarted"), "{text}");
+    assert_eq!(text.lines().count() as u64, count, "one line each, and the sum");
+    assert_eq!(fs::read(&path).unwrap(), damaged, "nothing was changed");
+    // A damaged journal is no history.
+    assert_eq!(visor(&host, &["history"]).status.code(), Some(7));
+}
+
+#[test]
+fn the_configuration_is_checked_as_run_would_and_shows_what_is_not_default() {
+    let host = Host::new();
+    let (code, checked) = json_of(&host, &["config", "check"]);
+    assert_eq!((code, &checked["valid"]), (Some(0), &json!(true)));
+    let changed = checked["changed"].as_array().unwrap();
+    assert!(changed.contains(&json!({ "key": "stop.grace", "value": "\"2s\"", "default": "\"15s\"" })));
+    assert!(!changed.iter().any(|change| change["key"] == "stop.delay"));
+
+    // A file that is not in place yet.
+    let file = host.node_home().join("next.toml");
+    fs::write(&file, "[stop]\ngraze = \"1s\"\n").unwrap();
+    let arguments = ["config", "check", "--file", file.to_str().unwrap()];
+    let output = Command::new(env!("CARGO_BIN_EXE_visor"))
+        .args(arguments)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    assert!(stderr(&output).contains("line 2") && stderr(&output).contains("graze"));
+    let (code, checked) = json_of(&host, &arguments);
+    assert_eq!((code, &checked["valid"]), (Some(3), &json!(false)));
+    assert!(checked["problem"].as_str().unwrap().contains("graze"));
+
+    // The genesis counts too.
+    fs::write(&file, "[governance]\ngenesis = \"nowhere.json\"\n").unwrap();
+    let output = visor(&host, &arguments);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(stderr(&output).contains("nowhere.json"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_plan_is_shown_by_the_visor_that_runs_and_from_the_journal() {
+    let mut host = Host::new();
+    let visor_process = host.start();
+    host.wait_status("the node", |status| status["node_connected"] == true);
+    let (code, plan) = json_of(&host, &["plan"]);
+    assert_eq!((code, &plan["upgrades"]), (Some(0), &json!([])));
+    host.hide_artifact(true);
+    let height = host.announce(100_000);
+    host.wait_status("a failed attempt", |status| {
+        status["upgrade"]["staging_problem"].is_string()
+    });
+    let (code, plan) = json_of(&host, &["plan"]);
+    assert_eq!((code, &plan["visor_running"]), (Some(0), &json!(true)));
+    let upgrade = &plan["upgrades"][0];
+    assert_eq!(
+        (&upgrade["version"], &upgrade["height"]),
+        (&json!(NEW), &json!(height))
+    );
+    assert_eq!(
+        (&upgrade["staged"], &upgrade["approved"]),
+        (&json!(false), &json!(true))
+    );
+    assert!(upgrade["staging_problem"].is_string());
+    assert!(upgrade["blocks_left"].as_u64().unwrap() < 100_000);
+    assert_eq!(upgrade["artifact"]["sha256"].as_str().unwrap().len(), 64);
+    visor_process.kill();
+
+    let output = visor(&host, &["plan"]);
+    assert_eq!(output.status.code(), UNREACHABLE);
+    assert!(stderr(&output).contains("journal"));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        text.contains(&format!("v{NEW}@{height}, locked in, not staged")),
+        "{text}"
+    );
+    let (code, offline) = json_of(&host, &["plan"]);
+    assert_eq!((code, &offline["visor_running"]), (UNREACHABLE, &json!(false)));
+    assert_eq!(offline["upgrades"][0]["artifact"], upgrade["artifact"]);
+    let keys = |value: &Value| -> Vec<String> { value.as_object().unwrap().keys().cloned().collect() };
+    assert_eq!(
+        keys(&offline["upgrades"][0]),
+        keys(upgrade),
+        "every field is always there"
+    );
+}
+
+#[test]
+fn vis_06_a_binary_by_hand_must_be_the_accepted_one_and_replaces_nothing() {
+    let mut host = Host::new();
+    let visor_process = host.start();
+    host.wait_status("the node", |status| status["node_connected"] == true);
+    host.hide_artifact(true);
+    host.announce(100_000);
+    host.wait_status("the plan", |status| {
+        status["upgrade"]["staging_problem"].is_string()
+    });
+    visor_process.kill();
+    let folder = host.home().join("v1.1.0");
+    let left = || fs::read_dir(host.home().join("staging")).unwrap().count();
+
+    // Other bytes of the same version.
+    let other = host.binary_with(NEW, b"other bytes");
+    let stage = |path: &std::path::Path| json_of(&host, &["stage", NEW, "--binary", path.to_str().unwrap()]);
+    let (code, refused) = stage(&other);
+    assert_eq!((code, &refused["accepted"]), (REFUSED, &json!(false)));
+    let message = refused["message"].as_str().unwrap();
+    assert!(
+        message.contains("not the binary that the chain has accepted"),
+        "{message}"
+    );
+    assert!(!folder.exists());
+    assert_eq!(left(), 0);
+
+    // The accepted ones, twice.
+    let binary = host.binary(NEW);
+    for created in [true, false] {
+        let (code, done) = stage(&binary);
+        assert_eq!(code, Some(0), "{done}");
+        assert_eq!(
+            (&done["created"], &done["visor_told"]),
+            (&json!(created), &json!(false))
+        );
+        assert_eq!(done["accepted_as"], "ab".repeat(32));
+        assert_eq!(done["folder"], folder.to_str().unwrap());
+    }
+    assert_eq!(
+        fs::read(folder.join("fake-node")).unwrap(),
+        fs::read(&binary).unwrap()
+    );
+    assert!(
+        !folder.join("staged-for").exists(),
+        "a folder made by hand is nobody's to take away"
+    );
+    let run = visor::run_config::RunConfig::read(&folder).unwrap();
+    assert_eq!(run.version(), Some(NEW));
+    assert_eq!(left(), 0);
+
+    // The node has halted while no visor ran: the next one goes on at once.
+    let height = host.height();
+    let mut plan: Value =
+        serde_json::from_slice(&fs::read(host.node_home().join("behaviour.json")).unwrap()).unwrap();
+    plan["upgrade"]["height"] = json!(height + 5);
+    host.behave(plan);
+    let _visor = host.start();
+    host.wait_status("the upgrade", |status| status["last_upgrade"]["to"] == NEW);
+}
+
+#[test]
+fn what_no_upgrade_names_is_staged_as_what_it_says_it_is() {
+    let host = Host::new();
+    let binary = host.binary("2.0.0");
+    let path = binary.to_str().unwrap();
+    for (arguments, part) in [
+        (["stage", "2.0.1", "--binary", path], "it says that it is 2.0.0"),
+        (
+            ["stage", "1.0.0", "--binary", path],
+            "in place already as genesis",
+        ),
+        (["stage", "2.0.0", "--binary", "/nowhere"], "found nothing"),
+        (["stage", "2.0.0", "--binary", "/"], "found something else"),
+    ] {
+        let output = visor(&host, &arguments);
+        assert_eq!(output.status.code(), REFUSED, "{}", stderr(&output));
+        assert!(stderr(&output).contains(part), "{part:?} in {}", stderr(&output));
+    }
+    for arguments in [
+        &["stage", "2.0.0"][..],
+        &["stage", "--binary", path],
+        &["stage", "two", "--binary", path],
+    ] {
+        assert_eq!(visor(&host, arguments).status.code(), Some(2), "{arguments:?}");
+    }
+    fs::set_permissions(&binary, fs::Permissions::from_mode(0o600)).unwrap();
+    let (code, done) = json_of(&host, &["stage", "v2.0.0", "--binary", path]);
+    assert_eq!((code, &done["accepted_as"]), (Some(0), &Value::Null), "{done}");
+    assert_eq!(done["size"], fs::metadata(&binary).unwrap().len());
+
+    // A folder of that name with other contents stays as it is.
+    let program = host.home().join("v2.0.0/fake-node");
+    let before = fs::read(&program).unwrap();
+    let other = host.binary_with("2.0.0", b"other");
+    let output = visor(&host, &["stage", "2.0.0", "--binary", other.to_str().unwrap()]);
+    assert_eq!(output.status.code(), REFUSED);
+    assert!(stderr(&output).contains("v2.0.0 exists"), "{}", stderr(&output));
+    assert_eq!(fs::read(&program).unwrap(), before);
+    assert_eq!(fs::read_dir(host.home().join("staging")).unwrap().count(), 0);
+}
+
+#[test]
+fn orders_need_a_visor_and_say_so() {
+    let host = Host::new();
+    for arguments in [
+        &["stage"][..],
+        &["skip", "7"],
+        &["skip", "--undo", "7"],
+        &["upgrade-at", "7", "1.1.0"],
+        &["pause"],
+        &["resume"],
+        &["stop-node"],
+        &["start-node"],
+        &["rollback", "--yes"],
+        &["self-restart"],
+    ] {
+        let output = visor(&host, arguments);
+        assert_eq!(output.status.code(), UNREACHABLE, "{arguments:?}");
+        assert!(
+            stderr(&output).contains("no visor answers"),
+            "{}",
+            stderr(&output)
+        );
+        let (code, answer) = json_of(&host, arguments);
+        assert_eq!((code, &answer["accepted"]), (UNREACHABLE, &json!(false)));
+        assert_eq!(answer["schema"], 1);
+        assert!(answer["order"].is_string() && answer["message"].is_string());
+    }
+    assert!(!host.home().join("journal").exists(), "nothing was changed");
+    assert_eq!(visor(&host, &["upgrade-at", "7", "seven"]).status.code(), Some(2));
+    assert_eq!(visor(&host, &["skip", "high"]).status.code(), Some(2));
+}
+
+#[test]
+fn a_rollback_without_a_backup_is_refused_before_anybody_is_asked() {
+    let mut host = Host::new();
+    let _visor = host.start();
+    host.wait_status("the node", |status| status["node_connected"] == true);
+    let (code, refused) = json_of(&host, &["rollback", "--yes"]);
+    assert_eq!((code, &refused["accepted"]), (REFUSED, &json!(false)));
+    assert!(refused["message"].as_str().unwrap().contains("no backup"));
+    for field in ["version", "height", "backup", "backup_unix_ms"] {
+        assert_eq!(refused[field], Value::Null);
+    }
+}
