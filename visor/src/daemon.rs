@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use proto::pb::visor::v1 as pb;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -19,7 +19,7 @@ use visor_planner::{
 use crate::adapter::governance::{EXIT_CODES, LinkEvent, Refusal, Translated, translate};
 use crate::certificate::{Notary, Pin, PinError};
 use crate::cli::{CommandError, chain};
-use crate::config::Config;
+use crate::config::{Config, EventKind};
 use crate::execute::{Channels, Host};
 use crate::exit_code;
 use crate::fault;
@@ -27,6 +27,7 @@ use crate::home::Home;
 use crate::journal::{Entry, Journal};
 use crate::lock::{Holder, NodeLock};
 use crate::notice;
+use crate::notify::{Event, Facts as HostFacts, Notifier};
 use crate::process::{Exit, Found, is_main};
 use crate::rpc;
 use crate::staging::{Artifact, Order, Outcome};
@@ -35,6 +36,9 @@ use crate::swap;
 
 /// Facts that may wait while one is handled. Handling takes microseconds, an append some milliseconds.
 const QUEUE: usize = 16;
+
+/// How long visor's end waits for notifications: the node is stopped already, and service managers wait much longer.
+const LAST_NOTIFICATIONS: Duration = Duration::from_secs(3);
 
 /// Runs the visor of a home until it is told to stop, or gives up.
 ///
@@ -55,6 +59,8 @@ pub async fn run(home: &Home, config: &Config) -> Result<u8, CommandError> {
     let (mut daemon, mut facts) = Daemon::begin(home, config, opened.journal, &opened.entries).await?;
     let server = tokio::spawn(rpc::serve(listener, daemon.status.subscribe()));
     let code = daemon.until_exit(&mut facts, &mut signals).await;
+    // What happened last is what matters most to whoever is told.
+    daemon.notifier.flush(LAST_NOTIFICATIONS).await;
     server.abort();
     // Best effort: a socket that is left behind is replaced by the next visor.
     let _ = std::fs::remove_file(home.socket());
@@ -183,6 +189,7 @@ struct Daemon {
     host: Host,
     journal: Journal,
     status: watch::Sender<pb::Status>,
+    notifier: Notifier,
     /// The chain whose genesis the operator has pinned; empty: none.
     pinned_chain: String,
     /// What the node announces and nobody has proven.
@@ -271,6 +278,7 @@ impl Daemon {
             host,
             journal,
             status,
+            notifier: Notifier::new(&config.notify, HostFacts::of_this_host(home.root())),
             pinned_chain,
             refusals: Vec::new(),
             timers: BTreeMap::new(),
@@ -366,8 +374,29 @@ impl Daemon {
                 upgrade.problem = %refusal.reason,
                 "the node announces an accepted upgrade that is not proven; it is not carried out"
             );
+            let message = format!(
+                "the upgrade to {} at height {} is announced and not proven; it is not carried out: {}",
+                refusal.plan.version, refusal.plan.height, refusal.reason
+            );
+            let event = Event::new(EventKind::Failed, message)
+                .version(&refusal.plan.version)
+                .reason(&refusal.reason)
+                .about(&refusal.plan.id.0, &refusal.plan.version.0, refusal.plan.height.0);
+            self.notifier.send(event);
         }
         self.refusals = refusals;
+    }
+
+    /// Tells the operator, with the upgrade's id: as it was known before this step, when the step was its last.
+    fn tell(&mut self, mut event: Event) {
+        let now = self.planner.status();
+        for upgrade in &now.upgrades {
+            event = event.about(&upgrade.id.0, &upgrade.version.0, upgrade.height.0);
+        }
+        for upgrade in &self.status.borrow().upgrades {
+            event = event.about(&upgrade.proposal_id, &upgrade.version, upgrade.height);
+        }
+        self.notifier.send(event);
     }
 
     /// The planner's status with what was kept from the planner.
@@ -445,13 +474,16 @@ impl Daemon {
             }
             Effect::Start { version, why } => self.start(&version, why),
             Effect::SetTimer(timer, after) => {
-                let at = tokio::time::Instant::now() + std::time::Duration::from_millis(after.0);
+                let at = tokio::time::Instant::now() + Duration::from_millis(after.0);
                 self.timers.insert(timer, at);
             }
             Effect::CancelTimer(timer) => {
                 self.timers.remove(&timer);
             }
-            Effect::Notify(notice) => notice::tell(&notice),
+            Effect::Notify(notice) => {
+                notice::tell(&notice);
+                self.tell(notice::event(&notice, &self.planner.status().current));
+            }
             Effect::Exit(reason) => {
                 self.exit = Some(match reason {
                     _ if self.journal_failed => exit_code::JOURNAL,

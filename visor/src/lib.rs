@@ -14,6 +14,7 @@ pub mod hook;
 pub mod journal;
 pub mod lock;
 mod notice;
+pub mod notify;
 pub mod process;
 mod program;
 mod readiness;

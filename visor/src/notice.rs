@@ -1,7 +1,10 @@
-//! The planner's notices in the log, for people and for their alarms: WARN is worth waking someone, ERROR means that visor
-//! has stopped doing something.
+//! The planner's notices, in the log and as events for whom the operator wants told: WARN is worth waking someone, ERROR means that
+//! visor has stopped doing something.
 
-use visor_planner::Notice;
+use visor_planner::{Notice, Version};
+
+use crate::config::EventKind;
+use crate::notify::Event;
 
 pub(crate) fn tell(notice: &Notice) {
     match notice {
@@ -65,5 +68,87 @@ pub(crate) fn tell(notice: &Notice) {
                 "the journal cannot be written; nothing more is done and the node is left as it is"
             );
         }
+    }
+}
+
+/// What is told outside (`notify.events`). `current` is the version that `current` leads to.
+pub(crate) fn event(notice: &Notice, current: &Version) -> Event {
+    match notice {
+        Notice::UpgradeSeen { version, height } => Event::new(
+            EventKind::ProposalSeen,
+            format!("the upgrade to {version} at height {height} is known and is being staged"),
+        )
+        .version(version)
+        .height(height.0),
+        Notice::UpgradeStaged { version } => Event::new(
+            EventKind::Staged,
+            format!("{version} is staged: fetched, verified and ready"),
+        )
+        .version(version)
+        .staged(true),
+        Notice::StagingFailed { version, reason } => Event::new(
+            EventKind::StagingFailed,
+            format!("staging {version} failed and is tried again: {reason}"),
+        )
+        .version(version)
+        .reason(reason)
+        .staged(false),
+        Notice::Halted {
+            height,
+            version,
+            staged,
+        } => {
+            let message = if *staged {
+                format!("the node has halted at height {height}; upgrading it to {version}")
+            } else {
+                format!("the node has halted at height {height} and waits: {version} is not staged")
+            };
+            Event::new(EventKind::Halted, message)
+                .version(version)
+                .height(height.0)
+                .staged(*staged)
+        }
+        Notice::Upgraded { from, to } => Event::new(
+            EventKind::Upgraded,
+            format!("upgraded from {from} to {to}; the new version makes blocks"),
+        )
+        .version(to)
+        .versions(from, to),
+        Notice::Retrying {
+            reason,
+            retry,
+            of,
+            after,
+        } => Event::new(
+            EventKind::Retrying,
+            format!(
+                "the node failed and is started again in {} ms, retry {retry} of {of}: {reason}",
+                after.0
+            ),
+        )
+        .version(current)
+        .reason(reason)
+        .retry(*retry, *of, after.0),
+        Notice::NoProgress { version, height } => Event::new(
+            EventKind::Failed,
+            format!(
+                "{version} runs and has executed no block above height {height}; it may be waiting for other validators"
+            ),
+        )
+        .version(version)
+        .height(height.0)
+        .reason("no block above the upgrade height"),
+        Notice::GaveUp { reason } => Event::new(
+            EventKind::Failed,
+            format!("visor gave up, the node is stopped and stays so: {reason}"),
+        )
+        .version(current)
+        .reason(reason),
+        Notice::JournalFailed { reason } => Event::new(
+            EventKind::Failed,
+            format!("the journal cannot be written, visor does nothing more and the node is left as it is: {reason}"),
+        )
+        .version(current)
+        .reason(reason),
     }
 }

@@ -4,11 +4,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use visor_planner::{BackupPolicy, ExitCodes, HookPolicies};
 
+mod address;
 mod sections;
 
+pub use address::WebAddress;
 use sections::millis;
 pub use sections::{
     Backup, EventKind, Failure, Governance, Hook, Hooks, Http, Log, LogFormat, NodeConfig, Notify, Probation,
@@ -53,7 +55,7 @@ pub enum ConfigError {
 }
 
 /// Everything that an operator can set.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Restarts of a node that crashed.
@@ -255,11 +257,26 @@ impl Config {
             }
         }
         let webhook = &self.notify.webhook;
-        if !webhook.is_empty() && !webhook.starts_with("http://") && !webhook.starts_with("https://") {
+        let usable = reqwest::Url::parse(webhook.reveal())
+            .is_ok_and(|address| matches!(address.scheme(), "http" | "https") && address.has_host());
+        if !webhook.is_empty() && !usable {
             return refuse(
                 "notify.webhook",
                 "an http:// or https:// address",
                 format!("{webhook:?}"),
+            );
+        }
+        if self.notify.timeout.is_zero() {
+            return refuse("notify.timeout", "more than zero", "0s".to_owned());
+        }
+        if self.notify.retry_initial.is_zero() {
+            return refuse("notify.retry_initial", "more than zero", "0s".to_owned());
+        }
+        if self.notify.retry_max < self.notify.retry_initial {
+            return refuse(
+                "notify.retry_max",
+                "at least retry_initial",
+                format!("{:?}", self.notify.retry_max),
             );
         }
         if self.notify.max_attempts == 0 {
@@ -284,8 +301,17 @@ impl Config {
 pub(crate) fn parse<T: serde::de::DeserializeOwned>(path: &Path, text: &str) -> Result<T, ConfigError> {
     toml::from_str(text).map_err(|error| ConfigError::Invalid {
         path: path.to_path_buf(),
-        message: error.to_string().trim_end().to_owned(),
+        message: without_secrets(error.to_string().trim_end()),
     })
+}
+
+/// An error shows the line that it is about, and that line may be a webhook's address.
+fn without_secrets(message: &str) -> String {
+    let harmless = |line: &str| match line.split_once("webhook") {
+        Some((before, after)) if after.contains("://") => format!("{before}webhook = …"),
+        _ => line.to_owned(),
+    };
+    message.lines().map(harmless).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -360,7 +386,11 @@ mod tests {
                 "hooks.before_stop.command",
             ),
             ("[notify]\nwebhook = \"example.org\"", "notify.webhook"),
+            ("[notify]\nwebhook = \"ftp://example.org\"", "notify.webhook"),
             ("[notify]\nmax_attempts = 0", "notify.max_attempts"),
+            ("[notify]\ntimeout = \"0s\"", "notify.timeout"),
+            ("[notify]\nretry_initial = \"0s\"", "notify.retry_initial"),
+            ("[notify]\nretry_max = \"1ms\"", "notify.retry_max"),
             ("[reporter]\nkey = \"k\"", "reporter.node"),
         ] {
             let config: Config = parse(Path::new("f"), text).unwrap();
@@ -372,6 +402,21 @@ mod tests {
                     .contains(key),
                 "{key}"
             );
+        }
+    }
+
+    #[test]
+    fn an_error_never_shows_the_path_of_a_webhook() {
+        for text in [
+            "[notify]\nwebhook = \"https://example.org/SECRET",
+            "[notify]\nwebhook = \"https://example.org/SECRET\" x",
+            "[notify]\nwebhooks = \"https://example.org/SECRET\"",
+            "[notify]\nwebhook = \"htps://example.org/SECRET\"",
+            "[notify]\nwebhook = \"SECRET\"",
+        ] {
+            let error = parse(Path::new("f"), text).and_then(|config: Config| config.check(Path::new("f")));
+            let error = error.unwrap_err().to_string();
+            assert!(!error.contains("SECRET"), "{error}");
         }
     }
 }

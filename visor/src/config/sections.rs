@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use visor_planner::{HookPolicy, Millis, OnFailure, RetryPolicy};
 
+use super::WebAddress;
+
 /// Exponential back-off with a limit.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Retry {
     /// How many starts may follow a failed one.
@@ -43,7 +45,7 @@ impl Default for Retry {
 }
 
 /// How the node is stopped.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StopConfig {
     /// Between the decision and SIGTERM.
@@ -64,7 +66,7 @@ impl Default for StopConfig {
 }
 
 /// What a new version must show before it counts as good.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Probation {
     /// Until its first report.
@@ -85,7 +87,7 @@ impl Default for Probation {
 }
 
 /// Fetching and checking of artifacts.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Staging {
     /// Whole time of one fetch.
@@ -117,7 +119,7 @@ impl Default for Staging {
 }
 
 /// The node's process.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct NodeConfig {
     /// Where the node's output is appended to; visor's own output when empty.
@@ -125,7 +127,7 @@ pub struct NodeConfig {
 }
 
 /// Whom visor believes.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Governance {
     /// The genesis that the operator trusts; the node's word counts when empty.
@@ -133,7 +135,7 @@ pub struct Governance {
 }
 
 /// Visor's own log.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
     /// What is logged.
@@ -152,7 +154,7 @@ impl Default for Log {
 }
 
 /// How the log is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// One readable line per event.
@@ -162,7 +164,7 @@ pub enum LogFormat {
 }
 
 /// What happens around an upgrade.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Upgrade {
     /// When the new version's retries are used up (VIS-11).
@@ -173,7 +175,7 @@ pub struct Upgrade {
 }
 
 /// What visor does when the new version's retries are used up.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Failure {
     /// Stop safely and say why.
@@ -184,7 +186,7 @@ pub enum Failure {
 }
 
 /// Copies of the node's data, made at every upgrade.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Backup {
     /// Absolute paths of files and folders. Empty: no backup.
@@ -219,7 +221,7 @@ impl Default for Backup {
 }
 
 /// Whether a failure stops an upgrade.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// The upgrade waits, and what failed is tried again.
@@ -229,7 +231,7 @@ pub enum Severity {
 }
 
 /// Programs of the operator around an upgrade.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Hooks {
     /// While the halted node still runs.
@@ -255,7 +257,7 @@ impl Default for Hooks {
 }
 
 /// One program of the operator.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Hook {
     /// Absolute path and arguments. Empty: no hook.
@@ -299,11 +301,11 @@ impl Upgrade {
 }
 
 /// Where the operator is told what happens.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Notify {
     /// Address that gets one JSON object per event by POST. Empty: none.
-    pub webhook: String,
+    pub webhook: WebAddress,
     /// Absolute path and arguments of a program that gets the same object on its standard input. Empty: none.
     pub command: Vec<String>,
     /// The events that are told; empty: all.
@@ -324,7 +326,7 @@ pub struct Notify {
 impl Default for Notify {
     fn default() -> Self {
         Self {
-            webhook: String::new(),
+            webhook: WebAddress::default(),
             command: Vec::new(),
             events: BTreeSet::new(),
             timeout: Duration::from_secs(10),
@@ -336,7 +338,7 @@ impl Default for Notify {
 }
 
 /// What an operator can be told of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EventKind {
     /// An upgrade is known.
@@ -358,7 +360,7 @@ pub enum EventKind {
 }
 
 /// Metrics and health over HTTP.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Http {
     /// Address and port to listen on. Empty: off.
@@ -367,7 +369,7 @@ pub struct Http {
 }
 
 /// Readiness reports to the chain (GOV-16).
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Reporter {
     /// Key file that the validator has authorised, relative to the home, or absolute. Empty: no reports.

@@ -9,6 +9,7 @@
 
 mod bad_input;
 mod hook;
+mod notify;
 mod operate;
 mod process;
 mod scene;
