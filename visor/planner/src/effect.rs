@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::input::Announced;
-use crate::plan::{Height, Millis, UpgradeId, Version};
+use crate::plan::{Height, Millis, UpgradeId, UpgradePlan, Version};
 use crate::record::Record;
 
 /// Something to wait for. Setting a timer that runs replaces it.
@@ -18,6 +18,39 @@ pub enum Timer {
     Progress,
     /// Earlier failures no longer count.
     Healthy,
+    /// A backup or a restore that failed is tried again.
+    Backup,
+    /// A hook that failed is run again.
+    Hook,
+}
+
+/// Where a program of the operator stands in an upgrade.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Hook {
+    /// The node has halted and still runs.
+    BeforeStop,
+    /// No node runs; the backup is done.
+    BeforeStart,
+    /// The new version has executed a block.
+    AfterSuccess,
+}
+
+/// The two passes of a backup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pass {
+    /// Of everything, while the node runs.
+    First,
+    /// Of what has changed since, while it does not.
+    Second,
+}
+
+/// The answer to an operator's order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// It is durable; in words, what was done.
+    Done(String),
+    /// Nothing has changed; in words, why.
+    Refused(String),
 }
 
 /// Why visor ends.
@@ -25,6 +58,8 @@ pub enum Timer {
 pub enum ExitReason {
     /// The operator asked; the node is stopped.
     Stopped,
+    /// The operator asked for the program to be started anew; the node runs on.
+    SelfRestart,
     /// The node failed and retries are used up; the node is stopped.
     RetriesExhausted {
         /// What happened, for the operator.
@@ -81,6 +116,51 @@ pub enum Notice {
         /// In so long.
         after: Millis,
     },
+    /// A pass of a backup failed.
+    BackupFailed {
+        /// The version that is backed up before.
+        version: Version,
+        /// Why.
+        reason: String,
+        /// The upgrade waits for it.
+        waits: bool,
+    },
+    /// A hook failed.
+    HookFailed {
+        /// Which.
+        hook: Hook,
+        /// The version of the upgrade.
+        version: Version,
+        /// Why.
+        reason: String,
+        /// The upgrade waits for it.
+        waits: bool,
+    },
+    /// The previous version and its data are being restored.
+    RollingBack {
+        /// The version that is left.
+        from: Version,
+        /// The version that comes back.
+        to: Version,
+        /// Why.
+        reason: String,
+    },
+    /// It may not be, or cannot be for the moment.
+    RollbackFailed {
+        /// The version that was to come back.
+        to: Version,
+        /// Why.
+        reason: String,
+    },
+    /// They are back.
+    RolledBack {
+        /// The version that was left.
+        from: Version,
+        /// The version that runs.
+        to: Version,
+        /// H; it counts as skipped from now on.
+        height: Height,
+    },
     /// The new version runs but has executed no block.
     NoProgress {
         /// The version.
@@ -110,11 +190,48 @@ pub enum Effect {
     Stage(Announced),
     /// Stop trying to stage, and remove what is incomplete.
     Unstage(UpgradeId),
-    /// Stop the node. Answer: `NodeExited`.
+    /// Copy the node's data. Safe to repeat: a finished backup of this upgrade stays as it is. Answers: `BackupPassed` or `BackupFailed`.
+    BackUp {
+        /// Before this upgrade.
+        plan: UpgradePlan,
+        /// The version that wrote the data.
+        from: Version,
+        /// Which pass.
+        pass: Pass,
+    },
+    /// Run a program of the operator. Answer: `HookEnded`.
+    RunHook {
+        /// Which.
+        hook: Hook,
+        /// In which upgrade.
+        plan: UpgradePlan,
+        /// The version before.
+        from: Version,
+    },
+    /// Ask the version's binary for the highest height that this host has signed for. Answer: `SignedHeight`.
+    AskSignedHeight {
+        /// Which version's binary.
+        version: Version,
+    },
+    /// Put the backup of before this upgrade in the place of the node's data. Safe to repeat. Answers: `Restored` or `RestoreFailed`.
+    Restore {
+        /// The upgrade.
+        plan: UpgradePlan,
+        /// The version that wrote the backup.
+        from: Version,
+    },
+    /// Answer an operator's order.
+    Answer {
+        /// The order's number.
+        ticket: u64,
+        /// What to say.
+        answer: Answer,
+    },
+    /// Stop the node and its companions. Answer: `NodeExited`.
     Stop,
     /// Point `current` at this version. Safe to repeat. On failure the rest of the batch is dropped and `SwapFailed` sent.
     Swap(Version),
-    /// Start the node of the version that `current` points to. Answers: `NodeStarted` or `NodeStartFailed`.
+    /// Start the node, and its companions, of the version that `current` points to. Answers: `NodeStarted` or `NodeStartFailed`.
     Start {
         /// The version.
         version: Version,

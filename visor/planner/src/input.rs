@@ -5,8 +5,9 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use crate::effect::Timer;
-use crate::plan::{Artifact, Height, Process, UpgradeId, UpgradePlan, Version};
+use crate::config::Config;
+use crate::effect::{Hook, Pass, Timer};
+use crate::plan::{Artifact, Backup, Height, Process, UpgradeId, UpgradePlan, Version};
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,7 +21,7 @@ pub enum Exit {
 }
 
 /// How far the chain has come with an upgrade.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
     /// Votes are being cast.
     Proposed,
@@ -28,6 +29,31 @@ pub enum Standing {
     Approved,
     /// Latched.
     LockedIn,
+    /// The operator's own, for a chain without governance.
+    Manual,
+}
+
+impl Standing {
+    /// Orders upgrades by how sure they are.
+    pub(crate) const fn rank(self) -> u8 {
+        match self {
+            Self::Proposed => 0,
+            Self::Approved => 1,
+            Self::LockedIn | Self::Manual => 2,
+        }
+    }
+
+    /// The upgrade is decided on, although votes may still move it.
+    #[must_use]
+    pub const fn is_accepted(self) -> bool {
+        self.rank() >= 1
+    }
+
+    /// Nothing but a cancel moves it.
+    #[must_use]
+    pub const fn is_latched(self) -> bool {
+        self.rank() >= 2
+    }
 }
 
 /// What an upgrade offers this host.
@@ -35,6 +61,8 @@ pub enum Standing {
 pub enum ArtifactFact {
     /// A binary.
     Available(Artifact),
+    /// The operator puts the version's folder in place.
+    InPlace,
     /// Nothing that runs here.
     MissingForPlatform {
         /// This host's platform.
@@ -68,6 +96,36 @@ pub struct NodeReport {
     pub halt: Option<UpgradePlan>,
 }
 
+/// What an operator orders.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Order {
+    /// Try now what staging would try later.
+    StageNow,
+    /// Do not carry out the upgrade of this height.
+    Skip(Height),
+    /// Carry it out after all.
+    Unskip(Height),
+    /// An upgrade of the operator's own.
+    UpgradeAt {
+        /// H.
+        height: Height,
+        /// The version that goes on.
+        version: Version,
+    },
+    /// Begin no upgrade.
+    Pause,
+    /// Begin upgrades again.
+    Resume,
+    /// Stop the node and keep it stopped.
+    StopNode,
+    /// Start it again.
+    StartNode,
+    /// Back to the version and the data of before the last upgrade.
+    Rollback,
+    /// End, to be started anew as the program that is installed now.
+    SelfRestart,
+}
+
 /// A fact.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
@@ -87,10 +145,12 @@ pub enum Input {
         /// Why.
         reason: String,
     },
-    /// The node and everything that it started are gone, ordered or not.
+    /// The node, its companions and everything that they started are gone, ordered or not.
     NodeExited {
-        /// How.
+        /// How the first of them ended.
         exit: Exit,
+        /// Which companion that was; `None`: the node itself.
+        companion: Option<String>,
     },
     /// The version folder of this upgrade is complete, verified and durable.
     Staged {
@@ -109,6 +169,57 @@ pub enum Input {
         /// Why.
         reason: String,
     },
+    /// A pass of a backup is done, and durable.
+    BackupPassed {
+        /// Before which upgrade.
+        upgrade: UpgradeId,
+        /// Which pass.
+        pass: Pass,
+        /// Where it lies and how large it is.
+        backup: Backup,
+    },
+    /// A pass of a backup failed; what was there before it is still there.
+    BackupFailed {
+        /// Before which upgrade.
+        upgrade: UpgradeId,
+        /// Which pass.
+        pass: Pass,
+        /// Why.
+        reason: String,
+    },
+    /// A hook has ended.
+    HookEnded {
+        /// Which.
+        hook: Hook,
+        /// Why it counts as failed; `None`: it did not.
+        failure: Option<String>,
+    },
+    /// The answer to `Effect::AskSignedHeight`.
+    SignedHeight {
+        /// The highest height that this host has signed for, or why that is not known.
+        signed: Result<Height, String>,
+    },
+    /// The backup is in the place of the node's data, durably.
+    Restored {
+        /// Of before which upgrade.
+        upgrade: UpgradeId,
+    },
+    /// It is not; the restore may be repeated.
+    RestoreFailed {
+        /// Of before which upgrade.
+        upgrade: UpgradeId,
+        /// Why.
+        reason: String,
+    },
+    /// The operator orders something.
+    Operator {
+        /// To be answered under this number.
+        ticket: u64,
+        /// What.
+        order: Order,
+    },
+    /// The configuration has changed.
+    Configured(Config),
     /// A timer that was set ran out.
     TimerFired(Timer),
     /// A record could not be made durable; the rest of its batch was not carried out (VIS-01).

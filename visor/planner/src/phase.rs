@@ -11,14 +11,22 @@ pub enum Phase {
     Staged,
     /// The node has halted; the old version is being stopped, or nothing is staged yet.
     Halting,
-    /// `current` is being moved.
-    Swapping,
+    /// The second pass of the backup runs, or waits to be tried again.
+    BackingUp,
+    /// The operator's program before the start runs, or waits to be run again.
+    Migrating,
     /// A node has been started and has not reported.
     Starting,
     /// The new version reports and has not executed a block.
     Probation,
     /// The node failed and waits for its next start.
     Retrying,
+    /// The previous version and its data are being restored.
+    RollingBack,
+    /// They are back; the upgrade's height is skipped.
+    RolledBack,
+    /// The operator keeps the node stopped.
+    Held,
     /// Visor has given up.
     Failed,
     /// Visor stops the node and itself.

@@ -80,6 +80,29 @@ pub struct UpgradePlan {
     pub height: Height,
 }
 
+impl UpgradePlan {
+    /// An upgrade of the operator's own; equal ones have equal names.
+    #[must_use]
+    pub fn manual(height: Height, version: Version) -> Self {
+        Self {
+            id: UpgradeId(alloc::format!("manual-{height}-{version}")),
+            version,
+            height,
+        }
+    }
+}
+
+/// A finished backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backup {
+    /// Absolute path of its folder.
+    pub path: String,
+    /// Bytes in it.
+    pub bytes: u64,
+    /// How long the pass took, milliseconds.
+    pub took_ms: u64,
+}
+
 /// A running process: with its start time, an id names it for good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {

@@ -5,7 +5,7 @@ use alloc::string::String;
 use serde::{Deserialize, Serialize};
 
 use crate::input::Exit;
-use crate::plan::{Artifact, Process, Timestamp, UpgradeId, UpgradePlan, Version};
+use crate::plan::{Artifact, Backup, Height, Process, Timestamp, UpgradeId, UpgradePlan, Version};
 
 /// One entry of the journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +36,111 @@ pub enum Record {
         plan: UpgradePlan,
         /// The version before.
         from: Version,
+        /// When.
+        at: Timestamp,
+        /// The node's data is to be copied between stop and start.
+        #[serde(default)]
+        backup: bool,
+    },
+    /// The data that the old version left is copied. From here on it is never copied again.
+    BackedUp {
+        /// Before this upgrade.
+        plan: UpgradePlan,
+        /// The version that wrote the data.
+        from: Version,
+        /// Where it lies.
+        backup: Backup,
+        /// When.
+        at: Timestamp,
+    },
+    /// It is not, and the upgrade goes on without.
+    NotBackedUp {
+        /// Before this upgrade.
+        plan: UpgradePlan,
+        /// Why.
+        reason: String,
+        /// When.
+        at: Timestamp,
+    },
+    /// The whole intent of a rollback: stop, check, restore, swap, start.
+    RollbackIntended {
+        /// The upgrade that is undone.
+        plan: UpgradePlan,
+        /// The version that comes back.
+        from: Version,
+        /// Why.
+        reason: String,
+        /// The operator ordered it.
+        by_hand: bool,
+        /// When.
+        at: Timestamp,
+    },
+    /// This host has signed nothing above H: the data may be replaced.
+    RollbackAllowed {
+        /// The highest height that it has signed for.
+        signed: Height,
+        /// When.
+        at: Timestamp,
+    },
+    /// The rollback does not happen.
+    RollbackRefused {
+        /// Why.
+        reason: String,
+        /// When.
+        at: Timestamp,
+    },
+    /// The backup is in the place of the node's data. From here on only the previous version is started.
+    Restored {
+        /// When.
+        at: Timestamp,
+    },
+    /// The previous version runs again. The height of the upgrade counts as skipped.
+    RolledBack {
+        /// The upgrade that was undone.
+        plan: UpgradePlan,
+        /// The version that is back.
+        from: Version,
+        /// When.
+        at: Timestamp,
+    },
+    /// The operator ordered an upgrade.
+    ManualPlanned {
+        /// The upgrade.
+        plan: UpgradePlan,
+        /// When.
+        at: Timestamp,
+    },
+    /// The upgrade of this height is not carried out.
+    Skipped {
+        /// H.
+        height: Height,
+        /// When.
+        at: Timestamp,
+    },
+    /// It is, after all.
+    Unskipped {
+        /// H.
+        height: Height,
+        /// When.
+        at: Timestamp,
+    },
+    /// No upgrade begins.
+    Paused {
+        /// When.
+        at: Timestamp,
+    },
+    /// Upgrades begin again.
+    Resumed {
+        /// When.
+        at: Timestamp,
+    },
+    /// The operator keeps the node stopped.
+    NodeHeld {
+        /// When.
+        at: Timestamp,
+    },
+    /// No longer.
+    NodeReleased {
         /// When.
         at: Timestamp,
     },
@@ -83,6 +188,14 @@ pub enum Record {
         stop_ms: u64,
         /// Failed starts before.
         restarts: u32,
+        /// A hook is to be run after it.
+        #[serde(default)]
+        hook: bool,
+    },
+    /// The hook after the upgrade has ended, and is not run again.
+    SuccessHookEnded {
+        /// The upgrade.
+        plan: UpgradePlan,
     },
     /// Retries are used up.
     GaveUp {

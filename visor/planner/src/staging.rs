@@ -35,15 +35,15 @@ pub(crate) struct Known {
 
 impl Known {
     /// The smallest comes first.
-    fn turn(&self) -> (Reverse<Standing>, Height) {
-        (Reverse(self.standing), self.plan.height)
+    fn turn(&self) -> (Reverse<u8>, Height) {
+        (Reverse(self.standing.rank()), self.plan.height)
     }
 
-    /// The binary for this host's platform, when there is one.
+    /// The binary for this host's platform, when the plan names one.
     pub(crate) fn artifact(&self) -> Option<&Artifact> {
         match &self.artifact {
             ArtifactFact::Available(artifact) => Some(artifact),
-            ArtifactFact::MissingForPlatform { .. } => None,
+            ArtifactFact::InPlace | ArtifactFact::MissingForPlatform { .. } => None,
         }
     }
 }
@@ -77,13 +77,28 @@ impl StagingArea {
             Record::Staged { upgrade, version } => {
                 self.complete.insert(upgrade.clone(), version.clone());
             }
-            Record::Halted { .. }
+            Record::ManualPlanned { .. }
+            | Record::Halted { .. }
             | Record::UpgradeIntended { .. }
+            | Record::BackedUp { .. }
+            | Record::NotBackedUp { .. }
+            | Record::RollbackIntended { .. }
+            | Record::RollbackAllowed { .. }
+            | Record::RollbackRefused { .. }
+            | Record::Restored { .. }
+            | Record::RolledBack { .. }
+            | Record::Skipped { .. }
+            | Record::Unskipped { .. }
+            | Record::Paused { .. }
+            | Record::Resumed { .. }
+            | Record::NodeHeld { .. }
+            | Record::NodeReleased { .. }
             | Record::StartIntended { .. }
             | Record::NodeStarted { .. }
             | Record::NodeFailed { .. }
             | Record::Healthy { .. }
             | Record::UpgradeCompleted { .. }
+            | Record::SuccessHookEnded { .. }
             | Record::GaveUp { .. }
             | Record::Stopped { .. } => {}
         }
@@ -95,12 +110,20 @@ impl StagingArea {
     }
 
     /// Learns what the node knows: new upgrades are staged at once, vanished ones are no longer.
-    pub(crate) fn learn(&mut self, report: &NodeReport, running: &Version) -> Vec<Effect> {
+    pub(crate) fn learn(
+        &mut self,
+        report: &NodeReport,
+        running: &Version,
+        manual: &BTreeMap<UpgradeId, UpgradePlan>,
+    ) -> Vec<Effect> {
         let mut effects = Vec::new();
         let gone: Vec<UpgradeId> = self
             .known
             .keys()
-            .filter(|id| !report.upgrades.iter().any(|announced| announced.plan.id == **id))
+            .filter(|id| {
+                !manual.contains_key(*id)
+                    && !report.upgrades.iter().any(|announced| announced.plan.id == **id)
+            })
             .cloned()
             .collect();
         for id in gone {
@@ -120,17 +143,45 @@ impl StagingArea {
         effects
     }
 
+    /// Learns an upgrade of the operator's own.
+    pub(crate) fn learn_manual(&mut self, plan: &UpgradePlan) -> Vec<Effect> {
+        let mut effects = self.learn_one(&Announced {
+            plan: plan.clone(),
+            standing: Standing::Manual,
+            artifact: ArtifactFact::InPlace,
+        });
+        effects.extend(self.assign());
+        effects
+    }
+
+    /// Begins anew with what is being staged; nothing when there is nothing to stage.
+    pub(crate) fn again(&mut self) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if let Some(id) = self.under_way.take() {
+            effects.push(Effect::Unstage(id));
+        }
+        match self.assign() {
+            Some(effect) => effects.push(effect),
+            None => effects.clear(),
+        }
+        effects
+    }
+
     /// Gives the line to the upgrade that needs it most.
     fn assign(&mut self) -> Option<Effect> {
         let wanted = self
             .known
             .values()
             .filter(|known| {
-                known.folder != Folder::Complete && matches!(known.artifact, ArtifactFact::Available(_))
+                known.folder != Folder::Complete
+                    && match known.artifact {
+                        ArtifactFact::Available(_) | ArtifactFact::InPlace => true,
+                        ArtifactFact::MissingForPlatform { .. } => false,
+                    }
             })
             .min_by_key(|known| {
                 (
-                    Reverse(known.standing),
+                    Reverse(known.standing.rank()),
                     known.folder != Folder::Wanted,
                     known.plan.height,
                 )
@@ -152,7 +203,7 @@ impl StagingArea {
         if announced.standing == Standing::LockedIn && self.scheduled() != Some(plan) {
             let artifact = match &announced.artifact {
                 ArtifactFact::Available(artifact) => Some(artifact.clone()),
-                ArtifactFact::MissingForPlatform { .. } => None,
+                ArtifactFact::InPlace | ArtifactFact::MissingForPlatform { .. } => None,
             };
             self.scheduled = Some(Scheduled {
                 plan: plan.clone(),
@@ -178,7 +229,7 @@ impl StagingArea {
             Folder::Complete
         } else {
             match &announced.artifact {
-                ArtifactFact::Available(_) => Folder::Wanted,
+                ArtifactFact::Available(_) | ArtifactFact::InPlace => Folder::Wanted,
                 ArtifactFact::MissingForPlatform { platform, offered } => {
                     let reason = alloc::format!(
                         "the upgrade has no artifact for {platform}, only for {}",
@@ -254,11 +305,25 @@ impl StagingArea {
         self.known.values().min_by_key(|known| known.turn())
     }
 
-    /// All of them, the next one to come first.
+    /// Every known upgrade, the next one first.
     pub(crate) fn in_order(&self) -> Vec<&Known> {
         let mut known: Vec<&Known> = self.known.values().collect();
         known.sort_by_key(|known| known.turn());
         known
+    }
+
+    /// The next upgrade that nothing but its height keeps from being carried out.
+    pub(crate) fn ready(&self) -> Option<&UpgradePlan> {
+        self.next()
+            .filter(|known| known.standing.is_latched() && known.folder == Folder::Complete)
+            .map(|known| &known.plan)
+    }
+
+    pub(crate) fn at_height(&self, height: Height) -> Option<&UpgradePlan> {
+        self.known
+            .values()
+            .map(|known| &known.plan)
+            .find(|plan| plan.height == height)
     }
 
     pub(crate) fn get(&self, id: &UpgradeId) -> Option<&Known> {

@@ -6,13 +6,16 @@ use alloc::vec::Vec;
 
 use crate::input::Standing;
 use crate::phase::Phase;
-use crate::plan::{Artifact, Height, UpgradeId, Version};
+use crate::plan::{Artifact, Backup, Height, UpgradeId, Version};
 use crate::staging::{Folder, Known};
-use crate::step::{Node, Planner, Step};
+use crate::step::{Node, Planner};
+use crate::upgrade::{BeforeStop, Step};
 
 /// The last upgrade that was completed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastUpgrade {
+    /// Its name.
+    pub id: UpgradeId,
     /// Before.
     pub from: Version,
     /// Now.
@@ -29,6 +32,19 @@ pub struct LastUpgrade {
     pub restarts: u32,
 }
 
+/// The newest finished backup.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastBackup {
+    /// The upgrade that it was made for.
+    pub id: UpgradeId,
+    /// The version that wrote the data.
+    pub version: Version,
+    /// H.
+    pub height: Height,
+    /// Where it lies.
+    pub backup: Backup,
+}
+
 /// The upgrade under way, or the next to come.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpgradeStatus {
@@ -42,11 +58,13 @@ pub struct UpgradeStatus {
     pub staged: bool,
     /// Why it is not staged yet; empty when it is, or when no attempt has failed.
     pub staging_problem: String,
-    /// Whether the chain has approved it.
+    /// Whether it is decided on, although votes may still move it.
     pub approved: bool,
-    /// How far the chain is with it.
+    /// How far the chain has come with it.
     pub standing: Standing,
-    /// The binary for this host's platform, when there is one.
+    /// Its height is skipped.
+    pub skipped: bool,
+    /// The binary for this host, when the plan names one.
     pub artifact: Option<Artifact>,
 }
 
@@ -67,32 +85,24 @@ pub struct Status {
     pub node_version: Option<Version>,
     /// The upgrade under way, or the next to come.
     pub upgrade: Option<UpgradeStatus>,
-    /// Every upgrade that is known, the next to come first.
+    /// Every known upgrade, the next one first.
     pub upgrades: Vec<UpgradeStatus>,
     /// Automatic restarts since the last healthy time.
     pub restarts: u32,
+    /// Automatic restarts since visor began.
+    pub restarts_total: u64,
+    /// The operator lets no upgrade begin.
+    pub paused: bool,
+    /// The operator keeps the node stopped.
+    pub held: bool,
+    /// Heights whose upgrades are not carried out, ascending.
+    pub skipped: Vec<Height>,
+    /// The newest finished backup.
+    pub last_backup: Option<LastBackup>,
     /// The last upgrade that was completed.
     pub last_upgrade: Option<LastUpgrade>,
     /// What needs attention, in words.
     pub problems: Vec<String>,
-}
-
-impl UpgradeStatus {
-    fn of(known: &Known) -> Self {
-        Self {
-            id: known.plan.id.clone(),
-            version: known.plan.version.clone(),
-            height: known.plan.height,
-            staged: known.folder == Folder::Complete,
-            staging_problem: match &known.folder {
-                Folder::Failing(reason) => reason.clone(),
-                Folder::Wanted | Folder::Complete => String::new(),
-            },
-            approved: known.standing >= Standing::Approved,
-            standing: known.standing,
-            artifact: known.artifact().cloned(),
-        }
-    }
 }
 
 impl Planner {
@@ -112,8 +122,18 @@ impl Planner {
             height: self.height,
             node_version: self.reported_version.clone(),
             upgrade: self.upgrade(),
-            upgrades: self.upgrades(),
+            upgrades: self
+                .staging
+                .in_order()
+                .into_iter()
+                .map(|known| self.upgrade_status(known))
+                .collect(),
             restarts: self.failures,
+            restarts_total: self.restarts_total,
+            paused: self.paused,
+            held: self.held,
+            skipped: self.skipped.iter().copied().collect(),
+            last_backup: self.last_backup.clone(),
             last_upgrade: self.last_upgrade.clone(),
             problems: self.problems(),
         }
@@ -129,12 +149,23 @@ impl Planner {
         if self.retrying {
             return Phase::Retrying;
         }
+        if self.held {
+            return Phase::Held;
+        }
+        if self.rollback.is_some() {
+            return Phase::RollingBack;
+        }
         if let Some(underway) = &self.underway {
             return match underway.step {
                 Step::Stopping => Phase::Halting,
+                Step::BackingUp => Phase::BackingUp,
+                Step::BeforeStart => Phase::Migrating,
                 Step::Starting => Phase::Starting,
                 Step::Probation => Phase::Probation,
             };
+        }
+        if self.rolled_back.is_some() {
+            return Phase::RolledBack;
         }
         if self.halted.is_some() {
             return Phase::Halting;
@@ -146,6 +177,23 @@ impl Planner {
             Some(known) if known.folder == Folder::Complete => Phase::Staged,
             Some(_) => Phase::Staging,
             None => Phase::Running,
+        }
+    }
+
+    fn upgrade_status(&self, known: &Known) -> UpgradeStatus {
+        UpgradeStatus {
+            id: known.plan.id.clone(),
+            version: known.plan.version.clone(),
+            height: known.plan.height,
+            staged: known.folder == Folder::Complete,
+            staging_problem: match &known.folder {
+                Folder::Failing(reason) => reason.clone(),
+                Folder::Wanted | Folder::Complete => String::new(),
+            },
+            approved: known.standing.is_accepted(),
+            standing: known.standing,
+            skipped: self.skipped.contains(&known.plan.height),
+            artifact: known.artifact().cloned(),
         }
     }
 
@@ -164,22 +212,18 @@ impl Planner {
                     staged: self.staging.is_complete(&plan.id),
                     staging_problem: String::new(),
                     approved: true,
-                    standing: Standing::LockedIn,
+                    standing: if self.is_manual(plan) {
+                        Standing::Manual
+                    } else {
+                        Standing::LockedIn
+                    },
+                    skipped: self.skipped.contains(&plan.height),
                     artifact: None,
                 },
-                UpgradeStatus::of,
+                |known| self.upgrade_status(known),
             )),
-            None => self.staging.next().map(UpgradeStatus::of),
+            None => self.staging.next().map(|known| self.upgrade_status(known)),
         }
-    }
-
-    fn upgrades(&self) -> Vec<UpgradeStatus> {
-        let first = self.upgrade();
-        let others = self.staging.in_order().into_iter().map(UpgradeStatus::of);
-        let others: Vec<UpgradeStatus> = others
-            .filter(|other| first.as_ref().is_none_or(|first| first.id != other.id))
-            .collect();
-        first.into_iter().chain(others).collect()
     }
 
     fn problems(&self) -> Vec<String> {
@@ -203,6 +247,7 @@ impl Planner {
                 ));
             }
         }
+        problems.extend(self.waiting());
         if self.no_progress {
             problems.push(format!(
                 "{} runs but has executed no block yet; it may be waiting for other validators",
@@ -213,5 +258,53 @@ impl Planner {
             problems.push(reason.clone());
         }
         problems
+    }
+
+    /// What an upgrade or a rollback waits for, or what the operator has ordered it to wait for.
+    fn waiting(&self) -> Vec<String> {
+        let mut waiting = Vec::new();
+        if let BeforeStop::Failed(reason) = &self.before_stop {
+            waiting.push(format!(
+                "the hook before the stop failed and is run again: {reason}"
+            ));
+        }
+        let blocked = [
+            self.underway
+                .as_ref()
+                .and_then(|underway| underway.blocked.clone()),
+            self.rollback
+                .as_ref()
+                .and_then(|rollback| rollback.blocked.clone()),
+        ];
+        waiting.extend(blocked.into_iter().flatten());
+        if let Some(reason) = self
+            .after_success
+            .as_ref()
+            .and_then(|after| after.failed.as_ref())
+        {
+            waiting.push(format!(
+                "the hook after the upgrade failed and is run again: {reason}"
+            ));
+        }
+        if let Some(plan) = &self.rolled_back {
+            waiting.push(format!(
+                "rolled back from {}; its height {} is skipped until `visor skip --undo {}`",
+                plan.version, plan.height, plan.height
+            ));
+        } else if let Some(plan) = self
+            .halted
+            .as_ref()
+            .filter(|plan| self.skipped.contains(&plan.height))
+        {
+            waiting.push(format!(
+                "the node has halted at height {}, which is skipped; it goes on after `visor skip --undo {}`",
+                plan.height, plan.height
+            ));
+        } else if self.halted.is_some() && self.paused {
+            waiting.push(String::from(
+                "the node has halted and upgrades are paused; it goes on after `visor resume`",
+            ));
+        }
+        waiting
     }
 }

@@ -39,7 +39,7 @@ fn any_input() -> impl Strategy<Value = Input> {
         1 => Just(Input::NodeLinkLost),
         3 => (1..9_u32).prop_map(|pid| Input::NodeStarted { process: Process { pid }, exit_to_exec_us: Some(1) }),
         1 => Just(Input::NodeStartFailed { reason: "no".to_owned() }),
-        3 => exit.prop_map(|exit| Input::NodeExited { exit }),
+        3 => exit.prop_map(|exit| Input::NodeExited { exit, companion: None }),
         2 => Just(Input::Staged { upgrade: plan().id }),
         1 => Just(Input::StagingFailed { upgrade: plan().id, reason: "no".to_owned() }),
         1 => Just(Input::SwapFailed { reason: "no".to_owned() }),
@@ -80,7 +80,8 @@ proptest! {
                         *ended = true;
                     }
                     Effect::Append(_) | Effect::Stage(_) | Effect::Unstage(_) | Effect::Swap(_) | Effect::SetTimer(..)
-                    | Effect::CancelTimer(_) | Effect::Notify(_) => {}
+                    | Effect::CancelTimer(_) | Effect::Notify(_) | Effect::BackUp { .. } | Effect::RunHook { .. }
+                    | Effect::AskSignedHeight { .. } | Effect::Restore { .. } | Effect::Answer { .. } => {}
                 }
             }
             Ok(())

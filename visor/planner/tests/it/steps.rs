@@ -100,7 +100,13 @@ fn vis_01_a_failed_append_ends_all_orders_but_the_operators() {
     );
     assert_eq!(planner.step(Timestamp(4), Input::StopRequested).0, [Effect::Stop]);
     let effects = planner
-        .step(Timestamp(5), Input::NodeExited { exit: Exit::Code(0) })
+        .step(
+            Timestamp(5),
+            Input::NodeExited {
+                exit: Exit::Code(0),
+                companion: None,
+            },
+        )
         .0;
     assert_eq!(effects, [Effect::Exit(ExitReason::Stopped)]);
 }
@@ -124,6 +130,7 @@ fn vis_07_nothing_is_written_between_the_exit_and_the_start() {
             Timestamp(20),
             Input::NodeExited {
                 exit: Exit::Signal(9),
+                companion: None,
             },
         )
         .0;
@@ -175,7 +182,13 @@ fn vis_08_a_stop_ends_the_node_then_visor_and_a_second_one_changes_nothing() {
     assert_eq!(planner.step(Timestamp(2), Input::StopRequested).0, [Effect::Stop]);
     assert!(planner.step(Timestamp(3), Input::StopRequested).0.is_empty());
     let effects = planner
-        .step(Timestamp(4), Input::NodeExited { exit: Exit::Code(0) })
+        .step(
+            Timestamp(4),
+            Input::NodeExited {
+                exit: Exit::Code(0),
+                companion: None,
+            },
+        )
         .0;
     assert_eq!(effects.last(), Some(&Effect::Exit(ExitReason::Stopped)));
     assert!(!effects.iter().any(is_start));
@@ -204,7 +217,13 @@ fn vis_08_a_stop_during_an_upgrade_starts_nothing_and_the_next_visor_finishes_it
         effects.0.is_empty(),
         "the node is being stopped already: {effects:?}"
     );
-    let effects = planner.step(world.now(), Input::NodeExited { exit: Exit::Code(0) });
+    let effects = planner.step(
+        world.now(),
+        Input::NodeExited {
+            exit: Exit::Code(0),
+            companion: None,
+        },
+    );
     assert!(!effects.0.iter().any(is_start), "{effects:?}");
     let (mut planner, effects) = world.recover();
     settle(&mut world, &mut planner, effects);
@@ -216,7 +235,13 @@ fn vis_08_a_stop_during_an_upgrade_starts_nothing_and_the_next_visor_finishes_it
 fn vis_09_exit_0_without_a_reason_is_a_crash() {
     let mut planner = running();
     let effects = planner
-        .step(Timestamp(2), Input::NodeExited { exit: Exit::Code(0) })
+        .step(
+            Timestamp(2),
+            Input::NodeExited {
+                exit: Exit::Code(0),
+                companion: None,
+            },
+        )
         .0;
     assert!(
         effects
@@ -282,7 +307,13 @@ fn vis_09_a_healthy_time_forgives_earlier_crashes_also_across_restarts_of_visor(
 #[test]
 fn vis_10_another_version_than_the_wanted_one_is_stopped() {
     let mut planner = intended();
-    let _ = planner.step(Timestamp(20), Input::NodeExited { exit: Exit::Code(0) });
+    let _ = planner.step(
+        Timestamp(20),
+        Input::NodeExited {
+            exit: Exit::Code(0),
+            companion: None,
+        },
+    );
     let _ = planner.step(
         Timestamp(21),
         Input::NodeStarted {
@@ -305,7 +336,13 @@ fn vis_10_another_version_than_the_wanted_one_is_stopped() {
 #[test]
 fn vis_10_a_new_version_that_reports_but_makes_no_block_is_told_and_left_alone() {
     let mut planner = intended();
-    let _ = planner.step(Timestamp(20), Input::NodeExited { exit: Exit::Code(0) });
+    let _ = planner.step(
+        Timestamp(20),
+        Input::NodeExited {
+            exit: Exit::Code(0),
+            companion: None,
+        },
+    );
     let _ = planner.step(
         Timestamp(21),
         Input::NodeStarted {
@@ -347,7 +384,13 @@ fn vis_10_a_new_version_that_reports_but_makes_no_block_is_told_and_left_alone()
 #[test]
 fn vis_10_a_new_version_that_never_reports_is_stopped_and_started_again() {
     let mut planner = intended();
-    let _ = planner.step(Timestamp(20), Input::NodeExited { exit: Exit::Code(0) });
+    let _ = planner.step(
+        Timestamp(20),
+        Input::NodeExited {
+            exit: Exit::Code(0),
+            companion: None,
+        },
+    );
     let _ = planner.step(
         Timestamp(21),
         Input::NodeStarted {
@@ -366,6 +409,7 @@ fn vis_10_a_new_version_that_never_reports_is_stopped_and_started_again() {
             Timestamp(70_001),
             Input::NodeExited {
                 exit: Exit::Signal(9),
+                companion: None,
             },
         )
         .0;

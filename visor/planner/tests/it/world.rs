@@ -166,7 +166,10 @@ impl World {
                     .take()
                     .expect("VIS-08: a stop is ordered only for a node that runs");
                 let _ = node;
-                self.inputs.push_back(Input::NodeExited { exit: Exit::Code(0) });
+                self.inputs.push_back(Input::NodeExited {
+                    exit: Exit::Code(0),
+                    companion: None,
+                });
             }
             Effect::Swap(to) => {
                 assert!(
@@ -186,7 +189,11 @@ impl World {
             Effect::CancelTimer(timer) => {
                 self.timers.remove(timer);
             }
-            Effect::Notify(_) => {}
+            Effect::Notify(_) | Effect::Answer { .. } => {}
+            Effect::BackUp { .. }
+            | Effect::RunHook { .. }
+            | Effect::AskSignedHeight { .. }
+            | Effect::Restore { .. } => panic!("not ordered by this configuration: {effect:?}"),
             Effect::Exit(reason) => self.ended = Some(reason.clone()),
         }
     }
@@ -226,7 +233,10 @@ impl World {
 
     fn exit(&mut self, exit: Exit) -> Option<Input> {
         self.node = None;
-        Some(Input::NodeExited { exit })
+        Some(Input::NodeExited {
+            exit,
+            companion: None,
+        })
     }
 
     /// The next thing that happens on this host; `None` when visor has ended.

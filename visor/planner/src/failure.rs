@@ -1,0 +1,331 @@
+//! The node's process as the planner sees it: it started, it ended, it failed, it is tried again (VIS-09, VIS-11).
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::config::OnFailure;
+use crate::effect::{Effect, ExitReason, Notice, Timer};
+use crate::input::Exit;
+use crate::plan::{Process, Timestamp};
+use crate::record::Record;
+use crate::retry::RetryPolicy;
+use crate::rollback::RollbackStep;
+use crate::step::{Node, Planner};
+use crate::upgrade::Step;
+
+impl Planner {
+    /// Which limits hold for the node as it runs now.
+    fn policy(&self) -> RetryPolicy {
+        if self.underway.is_some() && self.rollback.is_none() {
+            self.config.start_after_upgrade
+        } else if self.reported_once {
+            self.config.restart
+        } else {
+            self.config.first_start
+        }
+    }
+
+    pub(crate) fn started(
+        &mut self,
+        now: Timestamp,
+        process: Process,
+        exit_to_exec_us: Option<u64>,
+        effects: &mut Vec<Effect>,
+    ) {
+        if self.node != Node::Starting {
+            return;
+        }
+        self.node = Node::Running {
+            process,
+            adopted: false,
+        };
+        effects.push(Effect::Append(Record::NodeStarted {
+            version: self.current.clone(),
+            process,
+            at: now,
+        }));
+        if self.rollback.is_some() {
+            self.rolled_back(now, effects);
+        } else if let Some(underway) = &mut self.underway {
+            if let Some(micros) = exit_to_exec_us.filter(|_| underway.restarts == 0) {
+                underway.exit_to_exec_us = micros;
+            }
+            effects.push(Effect::SetTimer(Timer::FirstReport, self.config.start_timeout));
+        }
+        effects.push(Effect::SetTimer(Timer::Healthy, self.policy().healthy_after));
+        if self.stopping || self.held {
+            self.stop_node(effects);
+        }
+    }
+
+    pub(crate) fn exited(
+        &mut self,
+        now: Timestamp,
+        exit: Exit,
+        companion: Option<&str>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let ordered = matches!(self.node, Node::Stopping { .. });
+        if matches!(self.node, Node::Absent | Node::Starting) {
+            return;
+        }
+        self.node = Node::Absent;
+        self.connected = false;
+        if self.stopping {
+            effects.push(Effect::Append(Record::Stopped { at: now }));
+            effects.push(Effect::Exit(ExitReason::Stopped));
+            return;
+        }
+        if let Some(underway) = &mut self.underway
+            && underway.step == Step::Stopping
+        {
+            // However it ended: it had halted, and the intent is written.
+            underway.gone_at = Some(now);
+            self.go_on(now, effects);
+            return;
+        }
+        if self.held {
+            return;
+        }
+        if self.rollback.is_some() || core::mem::take(&mut self.start_on_exit) {
+            self.go_on(now, effects);
+            return;
+        }
+        if ordered {
+            if self.halted.as_ref().is_some_and(|plan| self.is_manual(plan)) && self.underway.is_none() {
+                // Kept from running past its height until the new version is there.
+                self.upgrade_if_ready(now, effects);
+                return;
+            }
+            let reason = self.last_failure.clone().unwrap_or_default();
+            self.failed(now, Some(exit), reason, effects);
+            return;
+        }
+        if companion.is_none() && self.refused_newer(now, exit, effects) {
+            return;
+        }
+        let reason = self.exit_reason(exit, companion);
+        self.failed(now, Some(exit), reason, effects);
+    }
+
+    /// It has halted, was started again, and refused. That is no crash.
+    fn refused_newer(&mut self, now: Timestamp, exit: Exit, effects: &mut Vec<Effect>) -> bool {
+        if exit != Exit::Code(self.config.exit_codes.newer_required) || self.underway.is_some() {
+            return false;
+        }
+        let known = self.halted.clone().or_else(|| self.staging.scheduled().cloned());
+        let Some(plan) = known.filter(|plan| plan.version != self.current) else {
+            return false;
+        };
+        if self.halted.is_none() {
+            let staged = self.staging.is_complete(&plan.id);
+            effects.push(Effect::Append(Record::Halted { plan: plan.clone() }));
+            effects.push(Effect::Notify(Notice::Halted {
+                height: plan.height,
+                version: plan.version.clone(),
+                staged,
+            }));
+        }
+        self.halted = Some(plan);
+        effects.push(Effect::CancelTimer(Timer::Healthy));
+        effects.extend(self.staging.revive());
+        self.upgrade_if_ready(now, effects);
+        true
+    }
+
+    fn exit_reason(&self, exit: Exit, companion: Option<&str>) -> String {
+        if let Some(name) = companion {
+            let how = match exit {
+                Exit::Code(code) => format!("exited with code {code}"),
+                Exit::Signal(signal) => format!("was ended by signal {signal}"),
+                Exit::Unknown => String::from("ended"),
+            };
+            return format!("the companion {name} {how} without having been told to");
+        }
+        let codes = self.config.exit_codes;
+        match exit {
+            Exit::Code(code) if code == codes.newer_required => {
+                format!(
+                    "the node exited with {code}: its state belongs to a newer version than {}, and no upgrade is known",
+                    self.current
+                )
+            }
+            Exit::Code(code) if code == codes.older_required => {
+                format!(
+                    "the node exited with {code}: its state belongs to an older version than {}",
+                    self.current
+                )
+            }
+            Exit::Code(code) => format!("the node exited with code {code} without having been told to"),
+            Exit::Signal(signal) => format!("the node was ended by signal {signal}"),
+            Exit::Unknown => String::from("the node, adopted from an earlier visor, ended"),
+        }
+    }
+
+    /// VIS-09, VIS-11: a crash or a failed start. The node is absent.
+    pub(crate) fn failed(
+        &mut self,
+        now: Timestamp,
+        exit: Option<Exit>,
+        reason: String,
+        effects: &mut Vec<Effect>,
+    ) {
+        for timer in [Timer::FirstReport, Timer::Progress, Timer::Healthy] {
+            effects.push(Effect::CancelTimer(timer));
+        }
+        effects.push(Effect::Append(Record::NodeFailed {
+            exit,
+            reason: reason.clone(),
+            at: now,
+        }));
+        if self.stopping {
+            effects.push(Effect::Exit(ExitReason::Stopped));
+            return;
+        }
+        self.last_failure = Some(reason.clone());
+        let policy = self.policy();
+        if self.rollback.is_none()
+            && let Some(underway) = &mut self.underway
+        {
+            underway.step = Step::Starting;
+            underway.reported_at = None;
+            underway.restarts = underway.restarts.saturating_add(1);
+        }
+        if self.held {
+            return;
+        }
+        if self.failures >= policy.max_retries {
+            let reason = format!("{reason}; {} retries are used up", policy.max_retries);
+            self.retries_used_up(now, reason, effects);
+            return;
+        }
+        self.failures = self.failures.saturating_add(1);
+        let after = policy.delay(self.failures, self.seed);
+        self.retrying = true;
+        effects.push(Effect::SetTimer(Timer::Restart, after));
+        effects.push(Effect::Notify(Notice::Retrying {
+            reason,
+            retry: self.failures,
+            of: policy.max_retries,
+            after,
+        }));
+    }
+
+    /// VIS-11.
+    fn retries_used_up(&mut self, now: Timestamp, reason: String, effects: &mut Vec<Effect>) {
+        let undone = self
+            .underway
+            .as_ref()
+            .filter(|_| self.rollback.is_none() && self.config.on_failure == OnFailure::RollBack)
+            .map(|underway| (underway.plan.clone(), underway.from.clone()));
+        let Some((plan, from)) = undone else {
+            self.give_up(now, reason, effects);
+            return;
+        };
+        match self.begin_rollback(now, &plan, from, reason.clone(), false, effects) {
+            Ok(()) => self.go_on(now, effects),
+            Err(refusal) => {
+                self.give_up(
+                    now,
+                    format!("{reason}; nothing is rolled back: {refusal}"),
+                    effects,
+                );
+            }
+        }
+    }
+
+    pub(crate) fn give_up(&mut self, now: Timestamp, reason: String, effects: &mut Vec<Effect>) {
+        self.gave_up = Some(reason.clone());
+        effects.push(Effect::Append(Record::GaveUp {
+            reason: reason.clone(),
+            at: now,
+        }));
+        effects.push(Effect::Notify(Notice::GaveUp {
+            reason: reason.clone(),
+        }));
+        effects.push(Effect::Exit(ExitReason::RetriesExhausted { reason }));
+    }
+
+    /// The next order while no node runs, whatever is under way.
+    pub(crate) fn go_on(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        if self.held || self.stopping || self.gave_up.is_some() || self.node != Node::Absent {
+            return;
+        }
+        if self.rollback.is_some() {
+            self.go_on_with_rollback(effects);
+        } else if self.underway.is_some() {
+            self.go_on_with_upgrade(effects);
+        } else if self.halted.as_ref().is_some_and(|plan| {
+            self.may_begin() && (self.is_manual(plan) || self.staging.is_complete(&plan.id))
+        }) {
+            self.upgrade_if_ready(now, effects);
+        } else {
+            // A node that is known to have halted is started all the same: it alone can report what it waits for, and it
+            // refuses to execute anything.
+            self.halted = None;
+            self.start(now, "restart", effects);
+        }
+    }
+
+    pub(crate) fn fired(&mut self, now: Timestamp, timer: Timer, effects: &mut Vec<Effect>) {
+        match timer {
+            Timer::Restart => {
+                if !self.retrying || self.node != Node::Absent || self.stopping || self.gave_up.is_some() {
+                    return;
+                }
+                self.retrying = false;
+                self.restarts_total = self.restarts_total.saturating_add(1);
+                self.go_on(now, effects);
+            }
+            Timer::FirstReport => {
+                let waiting = self
+                    .underway
+                    .as_ref()
+                    .is_some_and(|underway| underway.step == Step::Starting);
+                if waiting && matches!(self.node, Node::Running { .. }) {
+                    self.last_failure = Some(format!(
+                        "{} has not reported within {} ms",
+                        self.current, self.config.start_timeout.0
+                    ));
+                    self.stop_node(effects);
+                }
+            }
+            Timer::Progress => {
+                if let Some(underway) = self
+                    .underway
+                    .as_ref()
+                    .filter(|underway| underway.step == Step::Probation)
+                {
+                    self.no_progress = true;
+                    effects.push(Effect::Notify(Notice::NoProgress {
+                        version: underway.plan.version.clone(),
+                        height: underway.plan.height,
+                    }));
+                    effects.push(Effect::SetTimer(Timer::Progress, self.config.progress_timeout));
+                }
+            }
+            Timer::Healthy => {
+                if self.failures > 0 && matches!(self.node, Node::Running { .. }) {
+                    self.failures = 0;
+                    self.last_failure = None;
+                    effects.push(Effect::Append(Record::Healthy { at: now }));
+                }
+            }
+            Timer::Backup => {
+                let restoring = self
+                    .rollback
+                    .as_ref()
+                    .is_some_and(|rollback| rollback.step == RollbackStep::Restoring);
+                let backing_up = self
+                    .underway
+                    .as_ref()
+                    .is_some_and(|underway| underway.step == Step::BackingUp && underway.blocked.is_some());
+                if restoring || backing_up {
+                    self.go_on(now, effects);
+                }
+            }
+            Timer::Hook => self.hook_again(now, effects),
+        }
+    }
+}
