@@ -11,6 +11,7 @@ use rustix::process::Pid;
 use tokio::sync::mpsc;
 
 use crate::adapter::governance::{Link, LinkEvent};
+use crate::backup;
 use crate::certificate::Notary;
 use crate::config::{Config, ConfigError};
 use crate::fault;
@@ -228,7 +229,12 @@ impl Host {
     }
 
     /// Stages a plan, off the loop; one that is being staged already goes on.
-    pub(crate) fn stage(&mut self, order: Order, current: &str) -> Result<(), ExecuteError> {
+    pub(crate) fn stage(
+        &mut self,
+        order: Order,
+        current: &str,
+        backup: Option<backup::Plan>,
+    ) -> Result<(), ExecuteError> {
         if self
             .staging
             .as_ref()
@@ -245,6 +251,7 @@ impl Host {
             order.clone(),
             current,
             LiveUpgrades::clone(&self.live),
+            backup,
             self.channels.outcomes.clone(),
         )
         .map_err(|source| ExecuteError::Thread { source })?;
@@ -264,6 +271,21 @@ impl Host {
         if let Ok(mut live) = self.live.lock() {
             *live = ids;
         }
+    }
+
+    /// The configuration in force.
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Takes over a new configuration; what runs already goes on under the one before.
+    pub(crate) fn configure(&mut self, config: Config) {
+        self.config = config;
+    }
+
+    /// The binary of a version, when its folder is there.
+    pub(crate) fn program(&self, version: &str) -> Option<PathBuf> {
+        self.read(version).ok().map(|prepared| prepared.launch.program)
     }
 
     /// Sends SIGTERM, then SIGKILL, to everything that a dead node left behind.

@@ -11,6 +11,7 @@ pub mod exit_code;
 pub mod fault;
 pub mod home;
 pub mod hook;
+mod jobs;
 pub mod journal;
 pub mod lock;
 mod notice;

@@ -1,7 +1,7 @@
 //! The planner's notices, in the log and as events for whom the operator wants told: WARN is worth waking someone, ERROR means that
 //! visor has stopped doing something.
 
-use visor_planner::{Notice, Version};
+use visor_planner::{Hook, Notice, Version};
 
 use crate::config::EventKind;
 use crate::notify::Event;
@@ -50,6 +50,51 @@ pub(crate) fn tell(notice: &Notice) {
                 restart.of = of,
                 restart.after_ms = after.0,
                 "the node failed and is started again"
+            );
+        }
+        Notice::BackupFailed {
+            version,
+            reason,
+            waits,
+        } => {
+            tracing::warn!(
+                upgrade.version = %version,
+                upgrade.waits = waits,
+                backup.problem = %reason,
+                "a pass of the backup failed"
+            );
+        }
+        Notice::HookFailed {
+            hook,
+            version,
+            reason,
+            waits,
+        } => {
+            tracing::warn!(
+                hook.name = hook_name(*hook),
+                upgrade.version = %version,
+                upgrade.waits = waits,
+                hook.problem = %reason,
+                "a hook failed"
+            );
+        }
+        Notice::RollingBack { from, to, reason } => {
+            tracing::warn!(
+                upgrade.from = %from,
+                upgrade.to = %to,
+                upgrade.problem = %reason,
+                "rolling back: the previous version and its data are being restored"
+            );
+        }
+        Notice::RollbackFailed { to, reason } => {
+            tracing::error!(upgrade.to = %to, upgrade.problem = %reason, "nothing is rolled back");
+        }
+        Notice::RolledBack { from, to, height } => {
+            tracing::warn!(
+                upgrade.from = %from,
+                upgrade.to = %to,
+                upgrade.height = height.0,
+                "rolled back; this height is skipped until the operator wants it after all"
             );
         }
         Notice::NoProgress { version, height } => {
@@ -150,5 +195,64 @@ pub(crate) fn event(notice: &Notice, current: &Version) -> Event {
         )
         .version(current)
         .reason(reason),
+        Notice::BackupFailed {
+            version,
+            reason,
+            waits,
+        } => {
+            let message = if *waits {
+                format!("the backup before {version} failed, the upgrade waits while it is tried again: {reason}")
+            } else {
+                format!("the backup before {version} failed: {reason}")
+            };
+            Event::new(EventKind::Failed, message)
+                .version(version)
+                .reason(reason)
+        }
+        Notice::HookFailed {
+            hook,
+            version,
+            reason,
+            waits,
+        } => {
+            let name = hook_name(*hook);
+            let message = if *waits {
+                format!("the hook {name} of the upgrade to {version} failed and is run again: {reason}")
+            } else {
+                format!("the hook {name} of the upgrade to {version} failed: {reason}")
+            };
+            Event::new(EventKind::Failed, message)
+                .version(version)
+                .reason(reason)
+        }
+        Notice::RollingBack { from, to, reason } => Event::new(
+            EventKind::Failed,
+            format!("rolling back from {from} to {to}: {reason}"),
+        )
+        .version(from)
+        .versions(from, to)
+        .reason(reason),
+        Notice::RollbackFailed { to, reason } => Event::new(
+            EventKind::Failed,
+            format!("{to} and its data are not restored: {reason}"),
+        )
+        .version(to)
+        .reason(reason),
+        Notice::RolledBack { from, to, height } => Event::new(
+            EventKind::RolledBack,
+            format!("rolled back from {from} to {to}; height {height} is skipped from now on"),
+        )
+        .version(to)
+        .versions(from, to)
+        .height(height.0),
+    }
+}
+
+/// As in the configuration.
+pub(crate) const fn hook_name(hook: Hook) -> &'static str {
+    match hook {
+        Hook::BeforeStop => "before_stop",
+        Hook::BeforeStart => "before_start",
+        Hook::AfterSuccess => "after_success",
     }
 }

@@ -1,4 +1,4 @@
-//! `visor.v1` on `visor.sock`: answers from the newest snapshot and never asks the loop.
+//! `visor.v1` on `visor.sock`: the status comes from the newest snapshot, only orders go through the loop.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -10,13 +10,18 @@ use futures_util::{Stream, StreamExt as _};
 use hyper_util::rt::TokioIo;
 use proto::pb::visor::v1::visor_service_client::VisorServiceClient;
 use proto::pb::visor::v1::visor_service_server::{VisorService, VisorServiceServer};
-use proto::pb::visor::v1::{GetStatusRequest, OrderRequest, OrderResponse, Status, WatchStatusRequest};
+use proto::pb::visor::v1::{
+    GetStatusRequest, OrderRequest, OrderResponse, Status, WatchStatusRequest, order_request,
+};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::wrappers::{UnixListenerStream, WatchStream};
 use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Request, Response};
 use tower::service_fn;
+use visor_planner::{Height, Order, Version};
+
+use crate::run_config::is_version;
 
 use crate::fault;
 
@@ -54,8 +59,12 @@ pub fn bind(path: &Path) -> Result<UnixListener, RpcError> {
 }
 
 /// Answers until the task is dropped.
-pub async fn serve(listener: UnixListener, status: watch::Receiver<Status>) {
-    let service = VisorServiceServer::new(StatusService { status });
+pub(crate) async fn serve(
+    listener: UnixListener,
+    status: watch::Receiver<Status>,
+    orders: mpsc::Sender<Ticket>,
+) {
+    let service = VisorServiceServer::new(Service { status, orders });
     let served = Server::builder()
         .add_service(service)
         .serve_with_incoming(UnixListenerStream::new(listener))
@@ -80,18 +89,69 @@ pub async fn connect(path: &Path) -> Result<VisorServiceClient<Channel>, tonic::
     Ok(VisorServiceClient::new(channel))
 }
 
-struct StatusService {
+struct Service {
     status: watch::Receiver<Status>,
+    orders: mpsc::Sender<Ticket>,
+}
+
+/// An operator's order on its way to the loop.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    /// What is ordered.
+    pub(crate) order: Order,
+    /// Where the answer goes: what was done, or why nothing was.
+    pub(crate) answer: oneshot::Sender<Result<String, String>>,
+}
+
+fn order(request: OrderRequest) -> Result<Order, tonic::Status> {
+    use order_request::Order as Asked;
+    let invalid = |text: String| tonic::Status::invalid_argument(text);
+    Ok(match request.order {
+        None => return Err(invalid("expected an order, found none".to_owned())),
+        Some(Asked::Stage(_)) => Order::StageNow,
+        Some(Asked::Skip(skip)) => Order::Skip(Height(skip.height)),
+        Some(Asked::Unskip(unskip)) => Order::Unskip(Height(unskip.height)),
+        Some(Asked::UpgradeAt(wanted)) => {
+            let version = wanted.version.strip_prefix('v').unwrap_or(&wanted.version);
+            if !is_version(version) {
+                return Err(invalid(format!(
+                    "expected a version such as 1.2.0, found {:?}",
+                    wanted.version
+                )));
+            }
+            Order::UpgradeAt {
+                height: Height(wanted.height),
+                version: Version(version.to_owned()),
+            }
+        }
+        Some(Asked::Pause(_)) => Order::Pause,
+        Some(Asked::Resume(_)) => Order::Resume,
+        Some(Asked::StopNode(_)) => Order::StopNode,
+        Some(Asked::StartNode(_)) => Order::StartNode,
+        Some(Asked::Rollback(_)) => Order::Rollback,
+        Some(Asked::SelfRestart(_)) => Order::SelfRestart,
+    })
 }
 
 #[tonic::async_trait]
-impl VisorService for StatusService {
+impl VisorService for Service {
     async fn get_status(&self, _: Request<GetStatusRequest>) -> Result<Response<Status>, tonic::Status> {
         Ok(Response::new(self.status.borrow().clone()))
     }
 
-    async fn order(&self, _: Request<OrderRequest>) -> Result<Response<OrderResponse>, tonic::Status> {
-        Err(tonic::Status::unimplemented("orders are not taken yet"))
+    async fn order(&self, request: Request<OrderRequest>) -> Result<Response<OrderResponse>, tonic::Status> {
+        let order = order(request.into_inner())?;
+        let (answer, answered) = oneshot::channel();
+        let gone = || tonic::Status::unavailable("visor is ending");
+        self.orders
+            .send(Ticket { order, answer })
+            .await
+            .map_err(|_| gone())?;
+        match answered.await {
+            Ok(Ok(message)) => Ok(Response::new(OrderResponse { message })),
+            Ok(Err(reason)) => Err(tonic::Status::failed_precondition(reason)),
+            Err(_) => Err(gone()),
+        }
     }
 
     type WatchStatusStream = Pin<Box<dyn Stream<Item = Result<Status, tonic::Status>> + Send>>;

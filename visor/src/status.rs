@@ -30,8 +30,22 @@ pub(crate) fn of(status: &Status) -> pb::Status {
         }),
         problems: status.problems.clone(),
         node_connected: status.connected,
+        paused: status.paused,
+        node_held: status.held,
+        skipped_heights: status.skipped.iter().map(|height| height.0).collect(),
+        last_backup: status.last_backup.as_ref().map(|last| pb::LastBackup {
+            version: last.version.0.clone(),
+            height: last.height.0,
+            node_down_ms: last.backup.took_ms,
+            bytes: last.backup.bytes,
+            path: last.backup.path.clone(),
+        }),
+        restarts_total: status.restarts_total,
+        // The daemon's own.
         pinned_chain: String::new(),
-        ..pb::Status::default()
+        config_problem: String::new(),
+        companions: Vec::new(),
+        started_unix_ms: 0,
     }
 }
 
@@ -40,6 +54,7 @@ fn upgrade(upgrade: &UpgradeStatus) -> pb::UpgradeStatus {
         Standing::Proposed => pb::Standing::Proposed,
         Standing::Approved => pb::Standing::Approved,
         Standing::LockedIn => pb::Standing::LockedIn,
+        Standing::Manual => pb::Standing::Manual,
     };
     let artifact = upgrade.artifact.as_ref();
     pb::UpgradeStatus {
@@ -50,7 +65,7 @@ fn upgrade(upgrade: &UpgradeStatus) -> pb::UpgradeStatus {
         staging_problem: upgrade.staging_problem.clone(),
         approved: upgrade.approved,
         standing: standing.into(),
-        skipped: false,
+        skipped: upgrade.skipped,
         artifact_url: artifact.map(|artifact| artifact.url.clone()).unwrap_or_default(),
         artifact_size: artifact.map_or(0, |artifact| artifact.size),
         artifact_sha256: artifact
@@ -65,10 +80,14 @@ fn phase(phase: Phase) -> pb::Phase {
         Phase::Staging => pb::Phase::Staging,
         Phase::Staged => pb::Phase::Staged,
         Phase::Halting => pb::Phase::Halting,
-        Phase::Swapping => pb::Phase::Swapping,
+        Phase::BackingUp => pb::Phase::BackingUp,
+        Phase::Migrating => pb::Phase::Migrating,
         Phase::Starting => pb::Phase::Starting,
         Phase::Probation => pb::Phase::Probation,
         Phase::Retrying => pb::Phase::Retrying,
+        Phase::RollingBack => pb::Phase::RollingBack,
+        Phase::RolledBack => pb::Phase::RolledBack,
+        Phase::Held => pb::Phase::Held,
         Phase::Failed => pb::Phase::Failed,
         Phase::Stopping => pb::Phase::Stopping,
     }

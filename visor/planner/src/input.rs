@@ -1,5 +1,6 @@
 //! Facts: everything that the planner is told.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -219,7 +220,7 @@ pub enum Input {
         order: Order,
     },
     /// The configuration has changed.
-    Configured(Config),
+    Configured(Box<Config>),
     /// A timer that was set ran out.
     TimerFired(Timer),
     /// A record could not be made durable; the rest of its batch was not carried out (VIS-01).

@@ -130,7 +130,7 @@ impl Planner {
             Input::Restored { upgrade } => self.restored(now, &upgrade, &mut effects),
             Input::RestoreFailed { upgrade, reason } => self.restore_failed(&upgrade, reason, &mut effects),
             Input::Operator { ticket, order } => self.ordered(now, ticket, order, &mut effects),
-            Input::Configured(config) => self.config = config,
+            Input::Configured(config) => self.config = *config,
             Input::TimerFired(timer) => self.fired(now, timer, &mut effects),
             Input::AppendFailed { reason } => {
                 effects.push(Effect::Notify(Notice::JournalFailed {
@@ -206,7 +206,7 @@ impl Planner {
                     )),
                 });
             }
-            Input::Configured(config) => self.config = config,
+            Input::Configured(config) => self.config = *config,
             Input::Staged { .. }
             | Input::StagingFailed { .. }
             | Input::BackupPassed { .. }

@@ -85,7 +85,11 @@ impl Event {
 /// Intents that an outcome follows at once, and the end of a count, are left out: `visor journal dump` has them.
 fn event(entry: &Entry) -> Option<Event> {
     let event = match &entry.record {
-        Record::StartIntended { .. } | Record::Healthy { .. } => return None,
+        Record::StartIntended { .. }
+        | Record::Healthy { .. }
+        | Record::SuccessHookEnded { .. }
+        | Record::RollbackAllowed { .. }
+        | Record::Restored { .. } => return None,
         Record::Scheduled { plan, .. } => Event::of_plan("scheduled", plan),
         Record::Staged { version, .. } => Event {
             version: Some(version.0.clone()),
@@ -114,6 +118,7 @@ fn event(entry: &Entry) -> Option<Event> {
             exit_to_exec_us,
             stop_ms,
             restarts,
+            hook: _,
         } => Event {
             from: Some(from.0.clone()),
             to: Some(plan.version.0.clone()),
@@ -128,6 +133,47 @@ fn event(entry: &Entry) -> Option<Event> {
             ..Event::named("gave_up")
         },
         Record::Stopped { .. } => Event::named("stopped"),
+        Record::BackedUp {
+            plan, from, backup, ..
+        } => Event {
+            version: Some(from.0.clone()),
+            reason: Some(format!("{} bytes in {}", backup.bytes, backup.path)),
+            ..Event::of_plan("backed_up", plan)
+        },
+        Record::NotBackedUp { plan, reason, .. } => Event {
+            reason: Some(reason.clone()),
+            ..Event::of_plan("not_backed_up", plan)
+        },
+        Record::RollbackIntended {
+            plan, from, reason, ..
+        } => Event {
+            from: Some(plan.version.0.clone()),
+            to: Some(from.0.clone()),
+            reason: Some(reason.clone()),
+            ..Event::of_plan("rollback_begun", plan)
+        },
+        Record::RollbackRefused { reason, .. } => Event {
+            reason: Some(reason.clone()),
+            ..Event::named("rollback_refused")
+        },
+        Record::RolledBack { plan, from, .. } => Event {
+            from: Some(plan.version.0.clone()),
+            to: Some(from.0.clone()),
+            ..Event::of_plan("rolled_back", plan)
+        },
+        Record::ManualPlanned { plan, .. } => Event::of_plan("planned", plan),
+        Record::Skipped { height, .. } => Event {
+            height: Some(height.0),
+            ..Event::named("skipped")
+        },
+        Record::Unskipped { height, .. } => Event {
+            height: Some(height.0),
+            ..Event::named("unskipped")
+        },
+        Record::Paused { .. } => Event::named("paused"),
+        Record::Resumed { .. } => Event::named("resumed"),
+        Record::NodeHeld { .. } => Event::named("node_held"),
+        Record::NodeReleased { .. } => Event::named("node_released"),
     };
     Some(Event {
         sequence: entry.sequence,

@@ -1,5 +1,7 @@
 //! The upgrades that a home knows of: from the visor that runs, else from the journal.
 
+use std::collections::BTreeSet;
+
 use proto::pb::visor::v1::{Standing, Status, UpgradeStatus};
 use visor_planner::{Record, UpgradePlan};
 
@@ -89,11 +91,12 @@ fn of_status(upgrade: &UpgradeStatus) -> Known {
 /// ran is still named here.
 fn from_journal(home: &Home, entries: &[Entry]) -> Vec<Known> {
     let mut known: Vec<Known> = Vec::new();
+    let mut skipped: BTreeSet<u64> = BTreeSet::new();
     for entry in entries {
         match &entry.record {
             Record::Scheduled { plan, artifact } => {
                 // A chain has one upgrade locked in at a time.
-                known.clear();
+                known.retain(|upgrade| upgrade.standing == Standing::Manual);
                 let mut upgrade = of_plan(plan);
                 upgrade.artifact = artifact.as_ref().map(|artifact| Binary {
                     url: artifact.url.clone(),
@@ -110,7 +113,32 @@ fn from_journal(home: &Home, entries: &[Entry]) -> Vec<Known> {
             Record::UpgradeCompleted { plan, .. } => {
                 known.retain(|upgrade| upgrade.height > plan.height.0);
             }
-            Record::Staged { .. }
+            Record::ManualPlanned { plan, .. } => {
+                let mut upgrade = of_plan(plan);
+                upgrade.standing = Standing::Manual;
+                known.push(upgrade);
+            }
+            Record::Skipped { height, .. } => {
+                skipped.insert(height.0);
+            }
+            Record::RolledBack { plan, .. } => {
+                skipped.insert(plan.height.0);
+            }
+            Record::Unskipped { height, .. } => {
+                skipped.remove(&height.0);
+            }
+            Record::BackedUp { .. }
+            | Record::NotBackedUp { .. }
+            | Record::RollbackIntended { .. }
+            | Record::RollbackAllowed { .. }
+            | Record::RollbackRefused { .. }
+            | Record::Restored { .. }
+            | Record::Paused { .. }
+            | Record::Resumed { .. }
+            | Record::NodeHeld { .. }
+            | Record::NodeReleased { .. }
+            | Record::SuccessHookEnded { .. }
+            | Record::Staged { .. }
             | Record::StartIntended { .. }
             | Record::NodeStarted { .. }
             | Record::NodeFailed { .. }
@@ -127,6 +155,7 @@ fn from_journal(home: &Home, entries: &[Entry]) -> Vec<Known> {
     };
     for upgrade in &mut known {
         upgrade.staged = staged(&upgrade.version);
+        upgrade.skipped = skipped.contains(&upgrade.height);
     }
     known.sort_by_key(|upgrade| upgrade.height);
     known

@@ -8,7 +8,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::{CommandError, HomeArgument};
 use crate::config::{Config, Log, LogFormat};
-use crate::daemon;
+use crate::daemon::{self, Ended};
 use crate::exit_code;
 use crate::home::Home;
 use crate::lock::VisorLock;
@@ -26,11 +26,35 @@ pub(super) fn run(arguments: &RunArguments) -> Result<u8, CommandError> {
     let lock = VisorLock::acquire(&home.visor_lock())?;
     start_log(&config.log);
     let runtime = runtime()?;
-    let code = runtime.block_on(daemon::run(&home, &config));
+    let ended = runtime.block_on(daemon::run(&home, &config));
     // A staging thread may be in the middle of a fetch; nobody waits for it.
     runtime.shutdown_background();
     drop(lock);
-    code
+    match ended? {
+        Ended::Code(code) => Ok(code),
+        Ended::SelfRestart => Err(CommandError::new(
+            exit_code::FAILED,
+            NotRestarted { source: start_anew() },
+        )),
+    }
+}
+
+/// Becomes the program that lies at this one's path now. Returns only when that fails.
+fn start_anew() -> std::io::Error {
+    use std::os::unix::process::CommandExt as _;
+    match std::env::current_exe() {
+        Ok(program) => std::process::Command::new(program)
+            .args(std::env::args_os().skip(1))
+            .exec(),
+        Err(error) => error,
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("start visor anew; the node runs on, start visor by hand")]
+struct NotRestarted {
+    #[source]
+    source: std::io::Error,
 }
 
 /// One thread runs everything: a daemon that mostly waits needs no more.

@@ -251,6 +251,8 @@ fn code_of(error: &StagingError) -> u8 {
         | StagingError::TooLarge { .. }
         | StagingError::Digest(_) => exit_code::REFUSED,
         StagingError::RunConfig(_) => exit_code::CONFIG,
-        StagingError::Fetch(_) | StagingError::Io { .. } => exit_code::FAILED,
+        StagingError::Fetch(_) | StagingError::NotInPlace { .. } | StagingError::Io { .. } => {
+            exit_code::FAILED
+        }
     }
 }

@@ -36,8 +36,8 @@ pub struct Order {
     pub id: String,
     /// The version without a leading `v`.
     pub version: String,
-    /// The binary for this host.
-    pub artifact: Artifact,
+    /// The binary for this host; `None`: the operator puts the version's folder in place.
+    pub artifact: Option<Artifact>,
 }
 
 /// One platform's binary.
@@ -92,6 +92,17 @@ pub enum StagingError {
     /// A run configuration cannot be used.
     #[error(transparent)]
     RunConfig(#[from] ConfigError),
+    /// The operator has ordered the upgrade and not put its version in place.
+    #[error(
+        "find version {version}: expected the folder {folder} with its binary and run-config.toml; put it there with `visor stage {version} --binary PATH`",
+        folder = folder.display()
+    )]
+    NotInPlace {
+        /// The version.
+        version: String,
+        /// Where it belongs.
+        folder: PathBuf,
+    },
     /// The folder is named for one version, and its run configuration for another.
     #[error("use {folder}: expected run-config.toml with the name \"v{expected}\", found \"{found}\"", folder = folder.display())]
     OtherName {
@@ -169,7 +180,9 @@ pub async fn stage(
     current: &str,
     live: &LiveUpgrades,
 ) -> Result<(), StagingError> {
-    let artifact = &order.artifact;
+    let Some(artifact) = &order.artifact else {
+        return find_in_place(home, limits, &order.version).await;
+    };
     if artifact.size > limits.max_artifact_size {
         return Err(StagingError::TooLarge {
             version: order.version.clone(),
@@ -275,6 +288,18 @@ pub(super) async fn build(
         let _ = fs::remove_dir_all(work);
     }
     result
+}
+
+/// The folder of an upgrade that the operator ordered: he puts it in place, and only its version can be checked.
+async fn find_in_place(home: &Home, limits: &Staging, version: &str) -> Result<(), StagingError> {
+    let folder = home.folder(&Home::folder_name(version));
+    if fs::symlink_metadata(&folder).is_err() {
+        return Err(StagingError::NotInPlace {
+            version: version.to_owned(),
+            folder,
+        });
+    }
+    verify_folder(&folder, version, None, limits).await
 }
 
 /// A folder that staging made for a proposal that came to nothing. A folder made by hand is never one.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::install::{LiveUpgrades, Order, stage};
+use crate::backup::{self, check_space};
 use crate::cli::chain;
 use crate::config::Staging;
 use crate::home::Home;
@@ -30,7 +31,8 @@ pub struct Job {
 }
 
 impl Job {
-    /// Begins, and tries again with growing delays until it is staged. Every outcome carries the order.
+    /// Begins, and tries again with growing delays until it is staged. Every outcome carries the order. With a backup, the upgrade counts
+    /// as staged only while there is room for it.
     ///
     /// # Errors
     /// When there is no thread to be had.
@@ -40,6 +42,7 @@ impl Job {
         order: Order,
         current: String,
         live: LiveUpgrades,
+        backup: Option<backup::Plan>,
         outcomes: mpsc::Sender<(Order, Outcome)>,
     ) -> io::Result<Self> {
         let (cancel, cancelled) = oneshot::channel();
@@ -53,7 +56,7 @@ impl Job {
                         // Best effort: what is left is removed when the home is opened the next time.
                         let _ = std::fs::remove_dir_all(home.staging().join(&order.id));
                     }
-                    () = until_staged(&home, &limits, &order, &current, &live, &outcomes) => {}
+                    () = until_staged(&home, &limits, &order, &current, &live, backup.as_ref(), &outcomes) => {}
                 }
             });
             // A name lookup may still run; nobody waits for it.
@@ -69,12 +72,16 @@ async fn until_staged(
     order: &Order,
     current: &str,
     live: &LiveUpgrades,
+    backup: Option<&backup::Plan>,
     outcomes: &mpsc::Sender<(Order, Outcome)>,
 ) {
     let mut delays = Delays::new(limits.retry_initial, limits.retry_max);
     loop {
         let outcome = match stage(home, limits, order, current, live).await {
-            Ok(()) => Outcome::Staged,
+            Ok(()) => match backup.map(check_space).transpose() {
+                Ok(_) => Outcome::Staged,
+                Err(error) => Outcome::Failed(chain(&error)),
+            },
             Err(error) => Outcome::Failed(chain(&error)),
         };
         let done = outcome == Outcome::Staged;

@@ -20,11 +20,11 @@ fn order(file: &Path, url: String) -> Order {
     Order {
         id: "cd".repeat(32),
         version: NEW.to_owned(),
-        artifact: Artifact {
+        artifact: Some(Artifact {
             url,
             size: bytes.len() as u64,
             sha256: Sha256::digest(&bytes).into(),
-        },
+        }),
     }
 }
 

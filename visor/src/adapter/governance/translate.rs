@@ -60,7 +60,7 @@ pub fn translate(report: &NodeReport, verdicts: Option<&Verdicts>) -> Option<Tra
                 .upgrades
                 .iter()
                 .find(|said| hex::encode(&said.proposal_id) == upgrade.plan.id.0);
-            upgrade.standing >= Standing::Approved && believed(&upgrade.plan, said)
+            upgrade.standing.is_accepted() && believed(&upgrade.plan, said)
         });
         halt = halt.filter(|plan| believed(plan, None));
     }

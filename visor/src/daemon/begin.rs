@@ -1,0 +1,237 @@
+//! How a daemon begins: what the journal, the home and the processes say.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use proto::pb::visor::v1 as pb;
+use tokio::sync::{mpsc, watch};
+use visor_planner::{Observed, Process, Record, RecoverError, Timestamp, Version, recover};
+
+use super::{Daemon, Facts, QUEUE};
+use crate::adapter::governance::EXIT_CODES;
+use crate::certificate::{Notary, Pin, PinError};
+use crate::cli::{CommandError, chain};
+use crate::config::Config;
+use crate::execute::{Channels, Host};
+use crate::exit_code;
+use crate::fault;
+use crate::home::Home;
+use crate::jobs::Jobs;
+use crate::journal::{Entry, Journal};
+use crate::lock::{Holder, NodeLock};
+use crate::notify::{Facts as HostFacts, Notifier};
+use crate::process::{Found, is_main};
+use crate::rpc::Ticket;
+use crate::status;
+use crate::swap;
+
+/// What the journal and the home say while no visor runs; nothing is changed.
+///
+/// # Errors
+/// When they cannot be read, or contradict each other.
+pub fn last_known(home: &Home) -> Result<pb::Status, CommandError> {
+    let config = Config::read(&home.config())?;
+    let entries = if home.journal().exists() {
+        Journal::read(&home.journal())?
+    } else {
+        Vec::new()
+    };
+    let node = NodeLock::new(home.node_lock())
+        .holders()
+        .into_iter()
+        .find(is_main)
+        .map(|main| {
+            (
+                process_of(&main),
+                main.program()
+                    .and_then(|program| version_of_program(home, &program)),
+            )
+        });
+    let observed = observe(home, node)?;
+    let records: Vec<Record> = entries.into_iter().map(|entry| entry.record).collect();
+    let (planner, _effects) = recover(config.planner(EXIT_CODES), now(), &records, observed)
+        .map_err(|source| CommandError::new(exit_code::CONFIG, Contradiction { source }))?;
+    let mut shown = status::of(&planner.status());
+    match records.last() {
+        Some(Record::GaveUp { reason, .. }) => {
+            shown.phase = pb::Phase::Failed.into();
+            shown.problems.push(reason.clone());
+        }
+        Some(Record::Stopped { .. }) => shown.phase = pb::Phase::Stopping.into(),
+        _ => {}
+    }
+    Ok(shown)
+}
+
+/// The genesis that the operator trusts (VIS-12).
+fn pin(home: &Home, config: &Config) -> Result<Option<Pin>, CommandError> {
+    let genesis = &config.governance.genesis;
+    if genesis.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    let pin = Pin::read(&home.root().join(genesis)).map_err(|source| {
+        let config = home.config();
+        CommandError::new(exit_code::CONFIG, UnusablePin { config, source })
+    })?;
+    tracing::info!(chain.id = %pin.chain_id(), "upgrades are believed only with a certificate");
+    Ok(Some(pin))
+}
+
+fn observe(home: &Home, node: Option<(Process, Option<Version>)>) -> Result<Observed, CommandError> {
+    let current = swap::current(home)?
+        .and_then(|folder| home.version_of(&folder))
+        .map(Version);
+    let mut seed = [0; 8];
+    // Without randomness the delays of this host are those of another; that is all.
+    let _ = getrandom::fill(&mut seed);
+    Ok(Observed {
+        current,
+        node,
+        staged: home.versions().into_iter().map(Version).collect(),
+        seed: u64::from_le_bytes(seed),
+    })
+}
+
+fn process_of(main: &Holder) -> Process {
+    Process {
+        pid: main.pid.as_raw_nonzero().get().unsigned_abs(),
+    }
+}
+
+fn version_of_program(home: &Home, program: &std::path::Path) -> Option<Version> {
+    home.version_of(&home.folder_of(program)?).map(Version)
+}
+
+pub(super) fn now() -> Timestamp {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
+}
+
+impl Daemon {
+    pub(super) async fn begin(
+        home: &Home,
+        config: &Config,
+        journal: Journal,
+        entries: &[Entry],
+        orders: mpsc::Receiver<Ticket>,
+    ) -> Result<(Self, Facts), CommandError> {
+        let failed = |error| CommandError::new(exit_code::FAILED, error);
+        let (links, link_facts) = mpsc::channel(QUEUE);
+        let (outcomes, outcome_facts) = mpsc::channel(QUEUE);
+        let notary = pin(home, config)?.map(|pin| Arc::new(Notary::new(pin)));
+        let pinned_chain = notary
+            .as_ref()
+            .map(|notary| notary.chain_id().to_string())
+            .unwrap_or_default();
+        let channels = Channels { links, outcomes };
+        let (jobs, answers) = Jobs::new(home.clone());
+        let facts = Facts {
+            links: link_facts,
+            outcomes: outcome_facts,
+            answers,
+            orders,
+        };
+        let mut host = Host::new(home.clone(), config.clone(), channels, notary);
+
+        let node = loop {
+            match host.find_running().await.map_err(failed)? {
+                Found::Nothing => break None,
+                Found::Leftovers => host.clear_leftovers().await,
+                Found::Node { main, program } => {
+                    let version = version_of_program(home, &program);
+                    let fallback = || {
+                        swap::current(home)
+                            .ok()
+                            .flatten()
+                            .and_then(|folder| home.version_of(&folder))
+                    };
+                    let Some(watched) = version
+                        .as_ref()
+                        .map(|version| version.0.clone())
+                        .or_else(fallback)
+                    else {
+                        return Err(CommandError::new(
+                            exit_code::CONFIG,
+                            UnknownNode {
+                                pid: process_of(&main).pid,
+                                program,
+                            },
+                        ));
+                    };
+                    match host.adopt(main.pid, &watched) {
+                        Ok(()) => {
+                            tracing::info!(node.pid = process_of(&main).pid, node.version = %watched, "adopted the running node");
+                            break Some((process_of(&main), version));
+                        }
+                        // It ended in this moment; look again.
+                        Err(error) if Holder::read(main.pid).is_none() => {
+                            tracing::debug!(error = %chain(&error), "the node ended while it was being adopted");
+                        }
+                        Err(error) => return Err(failed(error)),
+                    }
+                }
+            }
+        };
+
+        fault::point("node-looked-for");
+        home.clear_staging();
+        let records: Vec<Record> = entries.iter().map(|entry| entry.record.clone()).collect();
+        let observed = observe(home, node)?;
+        let (planner, effects) = recover(config.planner(EXIT_CODES), now(), &records, observed)
+            .map_err(|source| CommandError::new(exit_code::CONFIG, Contradiction { source }))?;
+        let status = watch::Sender::new(status::of(&planner.status()));
+        let mut daemon = Self {
+            planner,
+            home: home.clone(),
+            host,
+            jobs,
+            journal,
+            status,
+            notifier: Notifier::new(&config.notify, HostFacts::of_this_host(home.root())),
+            started_unix_ms: now().0,
+            config_problem: String::new(),
+            tickets: BTreeMap::new(),
+            next_ticket: 0,
+            pinned_chain,
+            refusals: Vec::new(),
+            timers: BTreeMap::new(),
+            queue: VecDeque::new(),
+            exit_seen: None,
+            unsynced_swap: false,
+            journal_failed: false,
+            exit: None,
+        };
+        daemon.execute(effects.0);
+        daemon.settle();
+        Ok((daemon, facts))
+    }
+}
+
+/// The pinned genesis cannot be used: then nothing is believed, and nothing begun.
+#[derive(Debug, thiserror::Error)]
+#[error("use governance.genesis of {config}", config = config.display())]
+struct UnusablePin {
+    config: std::path::PathBuf,
+    #[source]
+    source: PinError,
+}
+
+/// The journal and the home do not agree on what is to be run.
+#[derive(Debug, thiserror::Error)]
+#[error("find the version to run")]
+struct Contradiction {
+    #[source]
+    source: RecoverError,
+}
+
+/// A node of this home runs that is of no known version.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "adopt the running node (pid {pid}): its program {program} lies in no version folder of this home, and `current` leads to \
+     none either. Stop it, or point `current` to its folder", program = program.display()
+)]
+struct UnknownNode {
+    pid: u32,
+    program: std::path::PathBuf,
+}

@@ -1,0 +1,219 @@
+//! Orders: one after the other, each either done or begun.
+
+use std::path::PathBuf;
+
+use visor_planner::{
+    Announced, Answer, ArtifactFact, Effect, ExitReason, Hook, Input, Process, Record, UpgradePlan, Version,
+};
+
+use super::{Daemon, Ended, now};
+use crate::cli::chain;
+use crate::exit_code;
+use crate::fault;
+use crate::notice;
+use crate::staging::{Artifact, Order};
+
+impl Daemon {
+    pub(super) fn execute(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            fault::point_of("before", &effect);
+            if let Err(failure) = self.execute_one(effect) {
+                // The rest of the batch stands behind what failed.
+                self.queue.push_back(failure);
+                return;
+            }
+            fault::point("order-carried-out");
+        }
+    }
+
+    /// One order. An error is the fact that ends the batch.
+    fn execute_one(&mut self, effect: Effect) -> Result<(), Input> {
+        match effect {
+            Effect::Append(record) => self.append(&record)?,
+            Effect::Stage(announced) => self.stage(announced),
+            Effect::Unstage(upgrade) => self.host.unstage(&upgrade.0),
+            Effect::Stop => {
+                if !self.host.stop() {
+                    self.queue.push_back(Input::NodeExited {
+                        exit: visor_planner::Exit::Unknown,
+                        companion: None,
+                    });
+                }
+            }
+            Effect::Swap(version) => {
+                self.unsynced_swap = true;
+                self.host.swap(&version.0).map_err(|error| Input::SwapFailed {
+                    reason: chain(&error),
+                })?;
+            }
+            Effect::Start { version, why } => self.start(&version, why),
+            Effect::SetTimer(timer, after) => {
+                let at = tokio::time::Instant::now() + std::time::Duration::from_millis(after.0);
+                self.timers.insert(timer, at);
+            }
+            Effect::CancelTimer(timer) => {
+                self.timers.remove(&timer);
+            }
+            Effect::BackUp { plan, from, pass } => {
+                let config = self.host.config();
+                self.jobs
+                    .back_up(config, &plan, &from.0, pass)
+                    .unwrap_or_else(|failure| self.queue.push_back(failure));
+            }
+            Effect::Restore { plan, from } => {
+                let config = self.host.config();
+                self.jobs
+                    .restore(config, &plan, &from.0)
+                    .unwrap_or_else(|failure| self.queue.push_back(failure));
+            }
+            Effect::RunHook { hook, plan, from } => self.run_hook(hook, &plan, &from),
+            Effect::AskSignedHeight { version } => {
+                let config = self.host.config();
+                let arguments = config.upgrade.signed_height_args.clone();
+                let limit = config.staging.version_timeout;
+                let program = self.host.program(&version.0);
+                self.jobs.ask_signed_height(program, arguments, limit);
+            }
+            Effect::Answer { ticket, answer } => self.answer(ticket, answer),
+            Effect::Notify(notice) => {
+                notice::tell(&notice);
+                self.tell(notice::event(&notice, &self.planner.status().current));
+            }
+            Effect::Exit(reason) => {
+                self.exit = Some(match reason {
+                    ExitReason::SelfRestart => Ended::SelfRestart,
+                    _ if self.journal_failed => Ended::Code(exit_code::JOURNAL),
+                    ExitReason::Stopped => Ended::Code(exit_code::SUCCESS),
+                    ExitReason::RetriesExhausted { .. } => Ended::Code(exit_code::NODE_FAILED),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, record: &Record) -> Result<(), Input> {
+        if let Record::UpgradeIntended { plan, .. } = record {
+            // The old node still runs: the last moment to read anything.
+            self.host.prepare(&plan.version.0);
+        }
+        self.append_durably(record).map_err(|reason| {
+            self.journal_failed = true;
+            Input::AppendFailed { reason }
+        })
+    }
+
+    fn append_durably(&mut self, record: &Record) -> Result<(), String> {
+        if self.unsynced_swap {
+            // The records from here on may say that the new version runs.
+            self.host.sync_swap().map_err(|error| chain(&error))?;
+            fault::point("swap-synced");
+            self.unsynced_swap = false;
+        }
+        self.journal
+            .append(record, now().0)
+            .map(drop)
+            .map_err(|error| chain(&error))
+    }
+
+    fn start(&mut self, version: &Version, why: &'static str) {
+        match self.host.start(&version.0) {
+            Ok(started) => {
+                let exit_to_exec_us = self
+                    .exit_seen
+                    .take()
+                    .map(|seen| started.at.saturating_duration_since(seen).as_micros())
+                    .and_then(|micros| u64::try_from(micros).ok());
+                self.queue.push_back(Input::NodeStarted {
+                    process: Process { pid: started.pid },
+                    exit_to_exec_us,
+                });
+                tracing::info!(
+                    node.version = %version,
+                    node.pid = started.pid,
+                    node.why = why,
+                    node.exit_to_exec_us = exit_to_exec_us,
+                    "started the node"
+                );
+            }
+            Err(error) => self.queue.push_back(Input::NodeStartFailed {
+                reason: chain(&error),
+            }),
+        }
+    }
+
+    fn stage(&mut self, announced: Announced) {
+        let upgrade = announced.plan.id.clone();
+        let failed = |reason| Input::StagingFailed {
+            upgrade: upgrade.clone(),
+            reason,
+        };
+        let plan = announced.plan.clone();
+        let Some(order) = order(announced) else {
+            self.queue
+                .push_back(failed("the plan's artifact is not readable".to_owned()));
+            return;
+        };
+        let current = self.planner.status().current;
+        let backup = self.jobs.plan(self.host.config(), &plan, &current.0);
+        if let Err(error) = self.host.stage(order, &current.0, backup) {
+            self.queue.push_back(failed(chain(&error)));
+        }
+    }
+
+    fn run_hook(&mut self, hook: Hook, plan: &UpgradePlan, from: &Version) {
+        let hooks = &self.host.config().hooks;
+        let wanted = match hook {
+            Hook::BeforeStop => hooks.before_stop.clone(),
+            Hook::BeforeStart => hooks.before_start.clone(),
+            Hook::AfterSuccess => hooks.after_success.clone(),
+        };
+        let backup = self
+            .planner
+            .status()
+            .last_backup
+            .filter(|last| last.id == plan.id)
+            .map(|last| PathBuf::from(last.backup.path));
+        self.jobs
+            .run_hook(wanted, hook, plan, from, backup)
+            .unwrap_or_else(|failure| self.queue.push_back(failure));
+    }
+
+    fn answer(&mut self, ticket: u64, answer: Answer) {
+        let Some(caller) = self.tickets.remove(&ticket) else {
+            return;
+        };
+        let said = match answer {
+            Answer::Done(done) => {
+                tracing::info!(operator.answer = %done, "the operator's order is carried out");
+                Ok(done)
+            }
+            Answer::Refused(reason) => {
+                tracing::info!(operator.answer = %reason, "the operator's order is refused");
+                Err(reason)
+            }
+        };
+        // The caller may be gone; the order holds all the same.
+        let _ = caller.send(said);
+    }
+}
+
+fn order(announced: Announced) -> Option<Order> {
+    let artifact = match announced.artifact {
+        ArtifactFact::Available(artifact) => {
+            let mut sha256 = [0; 32];
+            hex::decode_to_slice(&artifact.sha256, &mut sha256).ok()?;
+            Some(Artifact {
+                url: artifact.url,
+                size: artifact.size,
+                sha256,
+            })
+        }
+        ArtifactFact::InPlace => None,
+        ArtifactFact::MissingForPlatform { .. } => return None,
+    };
+    Some(Order {
+        id: announced.plan.id.0,
+        version: announced.plan.version.0,
+        artifact,
+    })
+}

@@ -1,0 +1,330 @@
+//! What the host does beside its node, off the loop: backups, hooks, and the question what this host has signed.
+//!
+//! At most one of each kind at a time; a new order takes the place of the one before. Every answer comes as an [`Outcome`].
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use visor_planner::{Backup, Height, Hook, Input, Pass, UpgradeId, UpgradePlan, Version};
+
+use crate::backup;
+use crate::cli::chain;
+use crate::config::{self, Config};
+use crate::home::Home;
+use crate::hook;
+use crate::process::run_probe;
+
+/// Longer than the answer `{"signed_height":18446744073709551615}` and some white space.
+const MAX_ANSWER: u64 = 4096;
+
+/// Where the answers of jobs arrive.
+#[derive(Debug)]
+pub(crate) struct Answers {
+    backups: mpsc::Receiver<backup::Outcome>,
+    hooks: mpsc::Receiver<hook::Outcome>,
+    signed: mpsc::Receiver<Result<Height, String>>,
+}
+
+/// The jobs of a host.
+#[derive(Debug)]
+pub(crate) struct Jobs {
+    home: Home,
+    backups: mpsc::Sender<backup::Outcome>,
+    hooks: mpsc::Sender<hook::Outcome>,
+    signed: mpsc::Sender<Result<Height, String>>,
+    backup: Option<(backup::Order, UpgradeId, backup::Job)>,
+    hook: Option<hook::Job>,
+    question: Option<JoinHandle<()>>,
+    /// Runs of each hook in the upgrade that was last run for.
+    attempts: (String, BTreeMap<hook::Point, u32>),
+}
+
+impl Jobs {
+    pub(crate) fn new(home: Home) -> (Self, Answers) {
+        // One of each kind at a time: nothing ever waits for room.
+        let (backups, backup_answers) = mpsc::channel(1);
+        let (hooks, hook_answers) = mpsc::channel(1);
+        let (signed, signed_answers) = mpsc::channel(1);
+        let jobs = Self {
+            home,
+            backups,
+            hooks,
+            signed,
+            backup: None,
+            hook: None,
+            question: None,
+            attempts: (String::new(), BTreeMap::new()),
+        };
+        let answers = Answers {
+            backups: backup_answers,
+            hooks: hook_answers,
+            signed: signed_answers,
+        };
+        (jobs, answers)
+    }
+
+    /// The backup of before an upgrade; nothing when none is configured.
+    pub(crate) fn plan(&self, config: &Config, plan: &UpgradePlan, from: &str) -> Option<backup::Plan> {
+        let wanted = &config.backup;
+        if wanted.paths.is_empty() {
+            return None;
+        }
+        let id: String = plan
+            .id
+            .0
+            .chars()
+            .filter(char::is_ascii_alphanumeric)
+            .take(8)
+            .collect();
+        Some(backup::Plan {
+            name: format!("v{from}@{}-{id}", plan.height),
+            sources: wanted.paths.clone(),
+            folder: self.home.root().join(&wanted.folder),
+            keep: wanted.keep,
+            reserve: wanted.reserve,
+        })
+    }
+
+    pub(crate) fn back_up(
+        &mut self,
+        config: &Config,
+        plan: &UpgradePlan,
+        from: &str,
+        pass: Pass,
+    ) -> Result<(), Input> {
+        let failed = |reason| Input::BackupFailed {
+            upgrade: plan.id.clone(),
+            pass,
+            reason,
+        };
+        let Some(backup) = self.plan(config, plan, from) else {
+            return Err(failed(
+                "backup.paths is empty: it was changed during the upgrade".to_owned(),
+            ));
+        };
+        let order = match pass {
+            Pass::First => backup::Order::FirstPass(backup),
+            Pass::Second => backup::Order::SecondPass(backup),
+        };
+        self.begin(order, plan.id.clone())
+            .map_err(|error| failed(format!("no thread for it: {error}")))
+    }
+
+    pub(crate) fn restore(&mut self, config: &Config, plan: &UpgradePlan, from: &str) -> Result<(), Input> {
+        let failed = |reason| Input::RestoreFailed {
+            upgrade: plan.id.clone(),
+            reason,
+        };
+        let Some(backup) = self.plan(config, plan, from) else {
+            return Err(failed(
+                "backup.paths is empty: it was changed since the backup".to_owned(),
+            ));
+        };
+        self.begin(backup::Order::Restore(backup), plan.id.clone())
+            .map_err(|error| failed(format!("no thread for it: {error}")))
+    }
+
+    /// Begins, unless the same is under way.
+    fn begin(&mut self, order: backup::Order, upgrade: UpgradeId) -> std::io::Result<()> {
+        if self
+            .backup
+            .as_ref()
+            .is_some_and(|(under_way, ..)| *under_way == order)
+        {
+            return Ok(());
+        }
+        let job = backup::Job::begin(order.clone(), self.backups.clone())?;
+        self.backup = Some((order, upgrade, job));
+        Ok(())
+    }
+
+    /// Runs a hook; the one before, if it still runs, is ended.
+    pub(crate) fn run_hook(
+        &mut self,
+        hook: config::Hook,
+        point: Hook,
+        plan: &UpgradePlan,
+        from: &Version,
+        backup: Option<PathBuf>,
+    ) -> Result<(), Input> {
+        let at = match point {
+            Hook::BeforeStop => hook::Point::BeforeStop,
+            Hook::BeforeStart => hook::Point::BeforeStart,
+            Hook::AfterSuccess => hook::Point::AfterSuccess,
+        };
+        if self.attempts.0 != plan.id.0 {
+            self.attempts = (plan.id.0.clone(), BTreeMap::new());
+        }
+        let attempt = self.attempts.1.entry(at).or_default();
+        *attempt = attempt.saturating_add(1);
+        let folder = |version: &str| {
+            self.home
+                .folder_of_version(version)
+                .map(|folder| self.home.folder(&folder))
+        };
+        let context = hook::Context {
+            home: self.home.root().to_path_buf(),
+            upgrade: plan.id.0.clone(),
+            height: plan.height.0,
+            version_old: from.0.clone(),
+            version_new: plan.version.0.clone(),
+            folder_old: folder(&from.0),
+            folder_new: folder(&plan.version.0),
+            attempt: *attempt,
+            backup,
+        };
+        self.hook = None;
+        let job =
+            hook::Job::begin(at, hook, context, self.hooks.clone()).map_err(|error| Input::HookEnded {
+                hook: point,
+                failure: Some(format!("no thread for it: {error}")),
+            })?;
+        self.hook = Some(job);
+        Ok(())
+    }
+
+    /// Asks the binary of a version what this host has signed, while no node runs.
+    pub(crate) fn ask_signed_height(
+        &mut self,
+        program: Option<PathBuf>,
+        arguments: Vec<String>,
+        limit: Duration,
+    ) {
+        let answers = self.signed.clone();
+        self.question = Some(tokio::spawn(async move {
+            let answer = signed_height(program, &arguments, limit).await;
+            // The loop is gone: nobody wants to know.
+            let _ = answers.send(answer).await;
+        }));
+    }
+
+    /// Calls everything off, and waits until nothing of a hook is left: when visor ends.
+    pub(crate) async fn end(&mut self) {
+        self.backup = None;
+        if let Some(question) = self.question.take() {
+            question.abort();
+        }
+        if let Some(hook) = self.hook.take() {
+            hook.end().await;
+        }
+    }
+
+    /// The next fact about a job that is still wanted. May be cancelled.
+    pub(crate) async fn next(&mut self, answers: &mut Answers) -> Input {
+        loop {
+            let fact = tokio::select! {
+                Some(outcome) = answers.backups.recv() => self.backed_up(outcome),
+                Some(outcome) = answers.hooks.recv() => Some(self.hook_ended(outcome)),
+                Some(signed) = answers.signed.recv() => Some(Input::SignedHeight { signed }),
+            };
+            if let Some(fact) = fact {
+                return fact;
+            }
+        }
+    }
+
+    fn hook_ended(&mut self, outcome: hook::Outcome) -> Input {
+        self.hook = None;
+        Input::HookEnded {
+            hook: match outcome.point {
+                hook::Point::BeforeStop => Hook::BeforeStop,
+                hook::Point::BeforeStart => Hook::BeforeStart,
+                hook::Point::AfterSuccess => Hook::AfterSuccess,
+            },
+            failure: outcome.result.err(),
+        }
+    }
+
+    fn backed_up(&mut self, outcome: backup::Outcome) -> Option<Input> {
+        let (backup::Outcome::Passed { order, .. } | backup::Outcome::Failed { order, .. }) = &outcome;
+        let (_, upgrade, _) = self.backup.take_if(|(under_way, ..)| under_way == order)?;
+        Some(match outcome {
+            backup::Outcome::Passed {
+                order,
+                bytes,
+                copied,
+                took,
+            } => {
+                tracing::info!(
+                    backup.name = %order.plan().name,
+                    backup.bytes = bytes,
+                    backup.copied = copied,
+                    backup.took = ?took,
+                    backup.step = step_name(&order),
+                    "a step of the backup is done"
+                );
+                let backup = Backup {
+                    path: order.plan().folder.join(&order.plan().name).display().to_string(),
+                    bytes,
+                    took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+                };
+                match order {
+                    backup::Order::FirstPass(_) => Input::BackupPassed {
+                        upgrade,
+                        pass: Pass::First,
+                        backup,
+                    },
+                    backup::Order::SecondPass(_) => Input::BackupPassed {
+                        upgrade,
+                        pass: Pass::Second,
+                        backup,
+                    },
+                    backup::Order::Restore(_) => Input::Restored { upgrade },
+                }
+            }
+            backup::Outcome::Failed { order, reason } => match order {
+                backup::Order::FirstPass(_) => Input::BackupFailed {
+                    upgrade,
+                    pass: Pass::First,
+                    reason,
+                },
+                backup::Order::SecondPass(_) => Input::BackupFailed {
+                    upgrade,
+                    pass: Pass::Second,
+                    reason,
+                },
+                backup::Order::Restore(_) => Input::RestoreFailed { upgrade, reason },
+            },
+        })
+    }
+}
+
+const fn step_name(order: &backup::Order) -> &'static str {
+    match order {
+        backup::Order::FirstPass(_) => "first_pass",
+        backup::Order::SecondPass(_) => "second_pass",
+        backup::Order::Restore(_) => "restore",
+    }
+}
+
+async fn signed_height(
+    program: Option<PathBuf>,
+    arguments: &[String],
+    limit: Duration,
+) -> Result<Height, String> {
+    #[derive(Deserialize)]
+    struct Answer {
+        signed_height: u64,
+    }
+    let program = program.ok_or("the version's folder is not there")?;
+    if arguments.is_empty() {
+        return Err("upgrade.signed_height_args is not set in config.toml".to_owned());
+    }
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let asked = format!("{} {}", program.display(), arguments.join(" "));
+    let output = run_probe(&program, &arguments, limit, MAX_ANSWER)
+        .await
+        .map_err(|error| format!("{asked}: {}", chain(&error)))?;
+    serde_json::from_slice::<Answer>(&output)
+        .map(|answer| Height(answer.signed_height))
+        .map_err(|_| {
+            format!(
+                "{asked}: expected {{\"signed_height\":123}}, found {:?}",
+                String::from_utf8_lossy(&output[..output.len().min(200)])
+            )
+        })
+}
