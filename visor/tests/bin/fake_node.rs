@@ -2,8 +2,9 @@
 //! `behaviour.json` in its home says (read again before every block).
 //!
 //! Its version is the text after the last `FAKE-VERSION:` at the very end of its own file, so that two versions are two different
-//! files of the same program. It keeps its height in the file `height`, appends what it does to the file `log`, and takes locks for
-//! life on `exclusive` (nodes) and `helpers` (their helpers): one that finds another alive writes the line `TWO` and exits with 99.
+//! files of the same program. It keeps its height in the file `height` and takes locks for life on `exclusive` (nodes) and `helpers`
+//! (their helpers): one that finds another alive writes the line `TWO` and exits with 99. What it does it appends to the file `log`,
+//! one line each: `start PID VERSION HEIGHT MONOTONIC_US UNIX_MS` before it takes the lock, `exit PID CODE MONOTONIC_US` while it holds it.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -11,7 +12,8 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::{Command, ExitCode};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail};
 use futures_util::{Stream, StreamExt as _};
@@ -42,6 +44,8 @@ struct Behaviour {
     /// The chain stands still.
     paused: bool,
     upgrade: Option<AnnouncedPlan>,
+    /// Further upgrades, announced after that one.
+    also: Vec<AnnouncedPlan>,
     /// Does not end on SIGTERM.
     ignore_sigterm: bool,
     /// Versions that exit at start, with this code.
@@ -61,6 +65,27 @@ struct Behaviour {
     certificates: BTreeMap<String, String>,
     /// The version it reports; its own when absent.
     claims_version: Option<String>,
+    /// When it changes, the socket is bound again under the same name and the old connections end.
+    socket_generation: u64,
+    /// Lines that it writes to its standard output in a second; how many it has written stands in the file `lines`. Read at start.
+    log_lines_per_second: u64,
+}
+
+impl Behaviour {
+    fn plans(&self) -> impl Iterator<Item = &AnnouncedPlan> {
+        self.upgrade.iter().chain(&self.also)
+    }
+
+    /// The upgrade that a node of this version waits for at this height.
+    fn halt(&self, version: &str, height: u64) -> Option<&AnnouncedPlan> {
+        self.plans()
+            .find(|plan| height >= plan.height && is_newer(&plan.version, version))
+    }
+}
+
+fn is_newer(version: &str, than: &str) -> bool {
+    let parts = |text: &str| -> Vec<u64> { text.split('.').map(|part| part.parse().unwrap_or(0)).collect() };
+    parts(version) > parts(than)
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -88,8 +113,17 @@ fn main() -> Result<ExitCode> {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
-            let code = runtime.block_on(start(Path::new(home), Path::new(socket)))?;
-            append(Path::new(home), &format!("exit {} {code}", std::process::id()))?;
+            let home = Path::new(home);
+            // Held until the process is gone, beyond the line that it writes last.
+            let exclusive = lock_at_start(home)?;
+            let code = match exclusive {
+                Some(_) => runtime.block_on(start(home, Path::new(socket)))?,
+                None => TWO,
+            };
+            append(
+                home,
+                &format!("exit {} {code} {}", std::process::id(), monotonic_us()),
+            )?;
             Ok(ExitCode::from(code))
         }
         ["helper", home, setsid, ignore] => helper(Path::new(home), setsid == "true", ignore == "true"),
@@ -174,29 +208,72 @@ fn helper(home: &Path, setsid: bool, ignore: bool) -> Result<ExitCode> {
     })
 }
 
+/// Microseconds since the host started.
+fn monotonic_us() -> i64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec * 1_000_000 + now.tv_nsec / 1_000
+}
+
+fn lock_at_start(home: &Path) -> Result<Option<File>> {
+    let unix_ms = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
+    let (pid, version, height, monotonic_us) =
+        (std::process::id(), version()?, height(home)?, monotonic_us());
+    append(
+        home,
+        &format!("start {pid} {version} {height} {monotonic_us} {unix_ms}"),
+    )?;
+    let exclusive = lock(home, "exclusive", FlockOperation::NonBlockingLockExclusive)?;
+    if exclusive.is_none() {
+        append(home, "TWO nodes")?;
+        return Ok(None);
+    }
+    if lock(home, "helpers", FlockOperation::NonBlockingLockExclusive)?.is_none() {
+        append(home, "TWO: a helper of the previous node is alive")?;
+        return Ok(None);
+    }
+    Ok(exclusive)
+}
+
+/// Writes so many lines a second to standard output, and how many there were to the file `lines`.
+fn chatter(home: &Path, per_second: u64) -> Result<()> {
+    let count = home.join("lines");
+    let began = Instant::now();
+    let mut written = 0_u64;
+    loop {
+        let due = u64::try_from(began.elapsed().as_millis())? * per_second / 1_000;
+        let mut output = io::stdout().lock();
+        while written < due {
+            written += 1;
+            writeln!(
+                output,
+                "line {written} of a node that has much to say and says it at once"
+            )?;
+        }
+        drop(output);
+        fs::write(&count, written.to_string())?;
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
 async fn start(home: &Path, socket: &Path) -> Result<u8> {
     let version = version()?;
     let first = behaviour(home)?;
     let height = height(home)?;
-    append(home, &format!("start {} {version} {height}", std::process::id()))?;
-    let Some(_exclusive) = lock(home, "exclusive", FlockOperation::NonBlockingLockExclusive)? else {
-        append(home, "TWO nodes")?;
-        return Ok(TWO);
-    };
-    if lock(home, "helpers", FlockOperation::NonBlockingLockExclusive)?.is_none() {
-        append(home, "TWO: a helper of the previous node is alive")?;
-        return Ok(TWO);
-    }
     if first.exit_at_start.contains(&version) {
         return Ok(first.exit_code);
     }
-    if let Some(plan) = &first.upgrade {
-        if version == plan.version && height < plan.height {
-            return Ok(OLDER_VERSION_REQUIRED);
-        }
-        if version != plan.version && height >= plan.height {
-            return Ok(NEWER_VERSION_REQUIRED);
-        }
+    if first
+        .plans()
+        .any(|plan| version == plan.version && height < plan.height)
+    {
+        return Ok(OLDER_VERSION_REQUIRED);
+    }
+    if first.halt(&version, height).is_some() {
+        return Ok(NEWER_VERSION_REQUIRED);
+    }
+    if first.log_lines_per_second > 0 {
+        let (home, per_second) = (home.to_path_buf(), first.log_lines_per_second);
+        thread::spawn(move || chatter(&home, per_second));
     }
     if first.helper {
         Command::new(std::env::current_exe()?)
@@ -210,19 +287,54 @@ async fn start(home: &Path, socket: &Path) -> Result<u8> {
     }
     let mut terminate = signal(SignalKind::terminate())?;
     let (reports, seen) = watch::channel(report(&version, height, &first)?);
-    if !first.mute.contains(&version) {
-        let _ = fs::remove_file(socket);
-        let listener = UnixListener::bind(socket)?;
-        tokio::spawn(
+    let listen = || serve(home, socket, &seen);
+    let server = if first.mute.contains(&version) {
+        None
+    } else {
+        Some((first.socket_generation, listen()?))
+    };
+    run(home, &version, height, &reports, &mut terminate, server, &listen).await
+}
+
+/// A server that ends with all its connections when it is dropped.
+struct Listening(tokio::task::JoinHandle<()>);
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+fn serve(home: &Path, socket: &Path, reports: &watch::Receiver<NodeReport>) -> Result<Listening> {
+    let _ = fs::remove_file(socket);
+    let listener = UnixListener::bind(socket)?;
+    // Every generation has a copy of its own: dropping it ends the streams, which the server's end alone does not.
+    let (copy, copied) = watch::channel(reports.borrow().clone());
+    let service = Service {
+        reports: copied,
+        home: home.to_path_buf(),
+    };
+    let mut reports = reports.clone();
+    Ok(Listening(tokio::spawn(async move {
+        let server = tokio::spawn(
             tonic::transport::Server::builder()
-                .add_service(NodeServiceServer::new(Service {
-                    reports: seen,
-                    home: home.to_path_buf(),
-                }))
+                .add_service(NodeServiceServer::new(service))
                 .serve_with_incoming(UnixListenerStream::new(listener)),
         );
+        let _ends_with_this = Ending(server.abort_handle());
+        while reports.changed().await.is_ok() {
+            copy.send_replace(reports.borrow_and_update().clone());
+        }
+    })))
+}
+
+/// Ends a task when dropped.
+struct Ending(tokio::task::AbortHandle);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.abort();
     }
-    run(home, &version, height, &reports, &mut terminate).await
 }
 
 async fn run(
@@ -231,13 +343,20 @@ async fn run(
     mut height: u64,
     reports: &watch::Sender<NodeReport>,
     terminate: &mut tokio::signal::unix::Signal,
+    mut server: Option<(u64, Listening)>,
+    listen: &impl Fn() -> Result<Listening>,
 ) -> Result<u8> {
     loop {
         let behaviour = behaviour(home)?;
-        let halted = behaviour
-            .upgrade
-            .as_ref()
-            .is_some_and(|plan| height >= plan.height && version != plan.version);
+        if let Some((generation, listening)) = server.take() {
+            server = Some(if generation == behaviour.socket_generation {
+                (generation, listening)
+            } else {
+                drop(listening);
+                (behaviour.socket_generation, listen()?)
+            });
+        }
+        let halted = behaviour.halt(version, height).is_some();
         let stalled = behaviour.paused || behaviour.stall.as_deref() == Some(version);
         if !stalled && !halted {
             height += 1;
@@ -282,12 +401,11 @@ fn report(version: &str, height: u64, behaviour: &Behaviour) -> Result<NodeRepor
         halt: None,
         pid: std::process::id(),
     };
-    if let Some(plan) = &behaviour.upgrade {
-        let proposal_id = unhex(&plan.id)?;
-        let over = version == plan.version && height > plan.height;
+    for plan in behaviour.plans() {
+        let over = !is_newer(&plan.version, version) && height > plan.height;
         if !over {
             report.upgrades.push(AnnouncedUpgrade {
-                proposal_id: proposal_id.clone(),
+                proposal_id: unhex(&plan.id)?,
                 upgrade: Some(Upgrade {
                     version: plan.version.clone(),
                     height: plan.height,
@@ -307,13 +425,13 @@ fn report(version: &str, height: u64, behaviour: &Behaviour) -> Result<NodeRepor
                 .into(),
             });
         }
-        if version != plan.version && height >= plan.height {
-            report.halt = Some(Halt {
-                height: plan.height,
-                proposal_id,
-                version: plan.version.clone(),
-            });
-        }
+    }
+    if let Some(plan) = behaviour.halt(version, height) {
+        report.halt = Some(Halt {
+            height: plan.height,
+            proposal_id: unhex(&plan.id)?,
+            version: plan.version.clone(),
+        });
     }
     Ok(report)
 }

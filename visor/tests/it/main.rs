@@ -8,10 +8,14 @@
 )]
 
 mod bad_input;
+mod crash_points;
 mod hook;
+mod kills;
 mod notify;
 mod operate;
 mod process;
+mod proof;
+mod random;
 mod scene;
 mod staging;
 mod stories;

@@ -5,13 +5,15 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use proto::pb::visor::v1 as pb;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 /// Longer than anything takes on a loaded machine; only a failure waits for it.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) const OLD: &str = "1.0.0";
 pub(crate) const NEW: &str = "1.1.0";
 
@@ -109,8 +111,8 @@ impl Host {
     pub(crate) fn binary_with(&self, version: &str, extra: &[u8]) -> PathBuf {
         let path = self.artifact(version);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::copy(env!("CARGO_BIN_EXE_fake-node"), &path).unwrap();
-        let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
+        let mut file = File::create(&path).unwrap();
+        file.write_all(fake_node()).unwrap();
         file.write_all(extra).unwrap();
         write!(file, "\nFAKE-VERSION:{version}").unwrap();
         file.set_permissions(fs::Permissions::from_mode(0o755)).unwrap();
@@ -229,7 +231,11 @@ impl Host {
     }
 
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_visor"));
+        self.command_of(env!("CARGO_BIN_EXE_visor"))
+    }
+
+    fn command_of(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
         command
             .args(["run", "--home"])
             .arg(self.home())
@@ -238,11 +244,22 @@ impl Host {
     }
 
     pub(crate) fn start(&mut self) -> Visor {
+        let command = self.command();
+        self.launch(command)
+    }
+
+    /// A visor that kills itself: these are the variables of `visor-faulty`. Without any it is as good as `visor`.
+    pub(crate) fn start_faulty(&mut self, variables: &[(&str, &str)]) -> Visor {
+        let mut command = self.command_of(env!("CARGO_BIN_EXE_visor-faulty"));
+        command.envs(variables.iter().copied());
+        self.launch(command)
+    }
+
+    pub(crate) fn launch(&mut self, mut command: Command) -> Visor {
         self.visors += 1;
         let log = self.dir.path().join(format!("visor-{}.log", self.visors));
         let file = File::create(&log).unwrap();
-        let child = self
-            .command()
+        let child = command
             .stdout(file.try_clone().unwrap())
             .stderr(file)
             .spawn()
@@ -261,6 +278,27 @@ impl Host {
             output.status.code(),
             serde_json::from_slice(&output.stdout).unwrap_or(Value::Null),
         )
+    }
+
+    /// The status of a running visor, asked for without a process of its own. Nothing when none answers.
+    pub(crate) fn ask(&self) -> Option<pb::Status> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let asked = async {
+                let mut client = visor::rpc::connect(&self.home().join("visor.sock")).await.ok()?;
+                Some(
+                    client
+                        .get_status(pb::GetStatusRequest {})
+                        .await
+                        .ok()?
+                        .into_inner(),
+                )
+            };
+            tokio::time::timeout(Duration::from_secs(1), asked).await.ok()?
+        })
     }
 
     /// Waits until a running visor's status satisfies the condition.
@@ -283,14 +321,54 @@ impl Host {
     }
 }
 
-impl Drop for Host {
-    /// Ends what a failed test left behind: only processes that hold this home's own lock.
-    fn drop(&mut self) {
+impl Host {
+    /// SIGKILL for every process that holds this home's own lock: the node, and whatever else it has started.
+    pub(crate) fn kill_node(&self) {
         let lock = visor::lock::NodeLock::new(self.home().join("node.lock"));
         for holder in lock.holders() {
             let _ = rustix::process::kill_process(holder.pid, rustix::process::Signal::KILL);
         }
     }
+}
+
+impl Drop for Host {
+    /// Ends what a failed test left behind.
+    fn drop(&mut self) {
+        self.kill_node();
+    }
+}
+
+/// The fake node without what is never loaded of it: debugging information is three quarters of a program that the tests copy and
+/// hash hundreds of times.
+fn fake_node() -> &'static [u8] {
+    static LOADED: OnceLock<Vec<u8>> = OnceLock::new();
+    LOADED.get_or_init(|| {
+        let mut bytes = fs::read(env!("CARGO_BIN_EXE_fake-node")).unwrap();
+        cut_to_segments(&mut bytes);
+        bytes
+    })
+}
+
+/// Cuts a 64-bit little-endian ELF file after its last segment; anything else stays as it is.
+fn cut_to_segments(bytes: &mut Vec<u8>) {
+    const SECTIONS_OFFSET: std::ops::Range<usize> = 40..48;
+    const SECTIONS_COUNT_AND_NAMES: std::ops::Range<usize> = 60..64;
+    if !bytes.starts_with(b"\x7fELF\x02\x01") {
+        return;
+    }
+    let number = |at: usize, width: usize| -> usize {
+        let field = bytes[at..at + width].iter().rev();
+        field.fold(0, |value, byte| value << 8 | usize::from(*byte))
+    };
+    let (first, size, count) = (number(32, 8), number(54, 2), number(56, 2));
+    let end = (0..count)
+        .map(|index| first + index * size)
+        .map(|at| number(at + 8, 8) + number(at + 32, 8))
+        .max()
+        .unwrap();
+    bytes.truncate(end);
+    bytes[SECTIONS_OFFSET].fill(0);
+    bytes[SECTIONS_COUNT_AND_NAMES].fill(0);
 }
 
 impl Visor {
@@ -313,6 +391,11 @@ impl Visor {
     pub(crate) fn terminate(&self) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+
+    /// How it has ended; nothing while it runs.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
     }
 
     pub(crate) fn wait_exit(&mut self) -> ExitStatus {

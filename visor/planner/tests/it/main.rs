@@ -6,6 +6,7 @@
     reason = "a helper that fails ends its test, with the place in the backtrace"
 )]
 
+mod clock;
 mod crash_points;
 mod properties;
 mod status;
