@@ -18,22 +18,30 @@ use visor_planner::{Input, Planner, Timer, UpgradeId};
 pub use self::begin::last_known;
 use self::begin::now;
 use crate::adapter::governance::{EXIT_CODES, LinkEvent, Refusal, Translated, translate};
+use crate::block_rate::BlockRate;
 use crate::cli::{CommandError, chain};
 use crate::config::{Config, EventKind};
 use crate::execute::Host;
 use crate::exit_code;
 use crate::fault;
+use crate::heartbeat::{Heartbeat, heartbeat};
 use crate::home::Home;
+use crate::http;
 use crate::jobs::{Answers, Jobs};
 use crate::journal::Journal;
 use crate::notify::{Event, Notifier};
 use crate::process::Exit;
 use crate::rpc::{self, Ticket};
+use crate::service_manager::ServiceManager;
 use crate::staging::{Order, Outcome};
 use crate::status;
 
 /// Facts that may wait while one is handled. Handling takes microseconds, an append some milliseconds.
 const QUEUE: usize = 16;
+/// How long a health probe waits for the loop. An append to a slow disk is the longest that the loop does at one go.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// What a stop may take beyond the delay and the graces of the processes.
+const STOP_MARGIN: Duration = Duration::from_secs(30);
 
 /// How long visor's end waits for notifications: the node is stopped already, and service managers wait much longer.
 const LAST_NOTIFICATIONS: Duration = Duration::from_secs(3);
@@ -53,6 +61,16 @@ pub enum Ended {
 /// When it cannot begin. The node, if one runs, is left as it is.
 pub async fn run(home: &Home, config: &Config) -> Result<Ended, CommandError> {
     let mut signals = Signals::new().map_err(|source| CommandError::new(exit_code::FAILED, source))?;
+    // Before anything is begun. Not the code of a wrong configuration: an address that is taken, or not there yet at boot, may be free a
+    // moment later, and a service manager is told to give up on that code.
+    let observed = match config.http.listen {
+        Some(address) => Some(
+            http::bind(address)
+                .await
+                .map_err(|error| CommandError::new(exit_code::FAILED, error))?,
+        ),
+        None => None,
+    };
     let opened = Journal::open(&home.journal())?;
     fault::point("journal-opened");
     if opened.torn_bytes > 0 {
@@ -67,7 +85,14 @@ pub async fn run(home: &Home, config: &Config) -> Result<Ended, CommandError> {
     let (mut daemon, mut facts) =
         Daemon::begin(home, config, opened.journal, &opened.entries, order_facts).await?;
     let server = tokio::spawn(rpc::serve(listener, daemon.status.subscribe(), orders));
-    let ended = daemon.until_exit(&mut facts, &mut signals).await;
+    let manager = ServiceManager::from_environment();
+    let (pulse, mut heartbeat) = heartbeat(manager.watchdog(), PATIENCE);
+    let _observed = observed.map(|listener| listener.serve(daemon.status.subscribe(), pulse));
+    // Ready: the node has been started or adopted (or is kept stopped), and the socket answers.
+    manager.follow(daemon.status.subscribe());
+    let ended = daemon
+        .until_exit(&mut facts, &mut signals, &manager, &mut heartbeat)
+        .await;
     daemon.jobs.end().await;
     // What happened last is what matters most to whoever is told.
     daemon.notifier.flush(LAST_NOTIFICATIONS).await;
@@ -128,6 +153,7 @@ struct Daemon {
     journal: Journal,
     status: watch::Sender<pb::Status>,
     notifier: Notifier,
+    block_rate: BlockRate,
     /// The chain whose genesis the operator has pinned; empty: none.
     pinned_chain: String,
     /// What the node announces and nobody has proven.
@@ -149,7 +175,13 @@ struct Daemon {
 }
 
 impl Daemon {
-    async fn until_exit(&mut self, facts: &mut Facts, signals: &mut Signals) -> Ended {
+    async fn until_exit(
+        &mut self,
+        facts: &mut Facts,
+        signals: &mut Signals,
+        manager: &ServiceManager,
+        heartbeat: &mut Heartbeat,
+    ) -> Ended {
         let mut asked = 0_u32;
         loop {
             if let Some(ended) = self.exit {
@@ -173,13 +205,19 @@ impl Daemon {
                 }
                 fact = self.jobs.next(&mut facts.answers) => self.queue.push_back(fact),
                 Some(ticket) = facts.orders.recv() => self.ordered(ticket),
+                () = heartbeat.beat() => {}
                 request = signals.next() => match request {
                     Asked::Stop => {
                         asked += 1;
+                        manager.stopping(self.longest_stop());
                         tracing::info!(stop.requests = asked, "asked to stop; stopping the node first");
                         self.queue.push_back(Input::StopRequested);
                     }
-                    Asked::Reload => self.reload(),
+                    Asked::Reload => {
+                        manager.reloading();
+                        self.reload();
+                        manager.reloaded();
+                    }
                 },
             }
             self.settle();
@@ -189,6 +227,7 @@ impl Daemon {
     fn exited(&mut self, exit: Exit) {
         self.exit_seen = Some(exit.seen);
         self.host.forget_node();
+        self.block_rate.forget();
         let ended = match (exit.code, exit.signal) {
             (Some(code), _) => visor_planner::Exit::Code(code),
             (None, Some(signal)) => visor_planner::Exit::Signal(signal),
@@ -208,9 +247,13 @@ impl Daemon {
             return;
         }
         match event {
-            LinkEvent::Lost => self.queue.push_back(Input::NodeLinkLost),
+            LinkEvent::Lost => {
+                self.block_rate.forget();
+                self.queue.push_back(Input::NodeLinkLost);
+            }
             LinkEvent::Reported { report, verdicts } => match translate(&report, verdicts.as_ref()) {
                 Some(Translated { report, refusals }) => {
+                    self.block_rate.observe(report.height.0, Instant::now(), now().0);
                     self.refuse(refusals);
                     self.host.set_live(
                         report
@@ -269,6 +312,8 @@ impl Daemon {
         shown.pinned_chain = self.pinned_chain.clone();
         shown.config_problem = self.config_problem.clone();
         shown.started_unix_ms = self.started_unix_ms;
+        shown.journal_failed = self.journal_failed;
+        self.block_rate.show(&mut shown);
         if !self.config_problem.is_empty() {
             shown.problems.push(format!(
                 "the changed configuration is not in force: {}",
@@ -282,6 +327,16 @@ impl Daemon {
             )
         }));
         shown
+    }
+
+    /// How long a stop of all processes may take: each has the grace for itself, and once more for what it leaves behind.
+    fn longest_stop(&self) -> Duration {
+        let stop = &self.host.config().stop;
+        let processes = u32::try_from(self.status.borrow().companions.len())
+            .unwrap_or(u32::MAX)
+            .saturating_add(1);
+        let graces = stop.grace.saturating_mul(processes.saturating_mul(2));
+        graces.saturating_add(stop.delay).saturating_add(STOP_MARGIN)
     }
 
     fn ordered(&mut self, Ticket { order, answer }: Ticket) {

@@ -2,6 +2,7 @@
 
 pub mod adapter;
 pub mod backup;
+pub mod block_rate;
 pub mod certificate;
 pub mod cli;
 pub mod config;
@@ -9,8 +10,10 @@ pub mod daemon;
 pub mod execute;
 pub mod exit_code;
 pub mod fault;
+mod heartbeat;
 pub mod home;
 pub mod hook;
+mod http;
 mod jobs;
 pub mod journal;
 pub mod lock;
@@ -22,6 +25,7 @@ mod readiness;
 pub mod reconnect;
 pub mod rpc;
 pub mod run_config;
+pub mod service_manager;
 pub mod staging;
 mod status;
 pub mod swap;

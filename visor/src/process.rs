@@ -24,6 +24,7 @@ use tokio::time::{sleep, sleep_until, timeout};
 
 use crate::fault;
 use crate::lock::{Holder, LockError, NoNode, NodeLock};
+use crate::program::NOT_INHERITED;
 use crate::readiness::readable;
 
 /// How long a process may take to disappear after SIGKILL before the operator is told; it is waited for in any case.
@@ -201,6 +202,9 @@ fn spawn(launch: &Launch, proof: NoNode) -> Result<Child, ProcessError> {
         .args(&launch.arguments)
         .stdin(Stdio::null())
         .process_group(0);
+    for name in NOT_INHERITED {
+        command.env_remove(name);
+    }
     if let Some(path) = &launch.output {
         let failed = |source| ProcessError::Output {
             path: path.clone(),

@@ -33,7 +33,7 @@ const KILL_PATIENCE: Duration = Duration::from_secs(5);
 /// What was written before the end is in the pipes already; only a process that escaped its group keeps them open.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 /// A program that answers to these would speak to the service manager in visor's name.
-const NOT_INHERITED: [&str; 5] = [
+pub(crate) const NOT_INHERITED: [&str; 5] = [
     "NOTIFY_SOCKET",
     "WATCHDOG_USEC",
     "WATCHDOG_PID",

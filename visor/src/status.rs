@@ -46,6 +46,9 @@ pub(crate) fn of(status: &Status) -> pb::Status {
         config_problem: String::new(),
         companions: Vec::new(),
         started_unix_ms: 0,
+        block_interval_us: 0,
+        height_seen_unix_ms: 0,
+        journal_failed: false,
     }
 }
 
@@ -91,4 +94,16 @@ fn phase(phase: Phase) -> pb::Phase {
         Phase::Failed => pb::Phase::Failed,
         Phase::Stopping => pb::Phase::Stopping,
     }
+}
+
+/// `PHASE_BACKING_UP` becomes `backing_up`.
+pub(crate) fn phase_name(phase: pb::Phase) -> String {
+    let name = phase.as_str_name();
+    name.strip_prefix("PHASE_").unwrap_or(name).to_lowercase()
+}
+
+/// `STANDING_LOCKED_IN` becomes `locked_in`.
+pub(crate) fn standing_name(standing: pb::Standing) -> String {
+    let name = standing.as_str_name();
+    name.strip_prefix("STANDING_").unwrap_or(name).to_lowercase()
 }

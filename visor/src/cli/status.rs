@@ -1,15 +1,19 @@
 //! `visor status`: what visor and its node are doing; from the journal when no visor runs.
 
 use std::fmt::Write as _;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use proto::pb::visor::v1::{Phase, Status};
+use humantime_serde::re::humantime::format_duration;
+use proto::pb::visor::v1::Status;
 use serde_json::{Value, json};
 
 use super::client::{ask, tell_offline};
 use super::{CommandError, HomeArgument, print};
+use crate::block_rate::time_to_upgrade;
 use crate::daemon;
 use crate::exit_code;
 use crate::home::Home;
+use crate::status::phase_name;
 
 #[derive(clap::Args)]
 pub(super) struct StatusArguments {
@@ -40,12 +44,11 @@ pub(super) fn status(arguments: &StatusArguments) -> Result<u8, CommandError> {
     Ok(exit_code::UNREACHABLE)
 }
 
-/// `PHASE_BACKING_UP` becomes `backing_up`.
-fn phase_name(status: &Status) -> String {
-    let name = Phase::try_from(status.phase)
-        .unwrap_or(Phase::Unspecified)
-        .as_str_name();
-    name.strip_prefix("PHASE_").unwrap_or(name).to_lowercase()
+/// At the present pace of the chain; absent when no upgrade or no pace is known.
+fn seconds_to_upgrade(status: &Status) -> Option<u64> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+    time_to_upgrade(status, now).map(|left| left.as_secs())
 }
 
 /// The versioned contract with scripts. Every field is always there; what is not known is null.
@@ -56,7 +59,7 @@ fn to_json(status: &Status, running: bool) -> Value {
         "visor_running": running,
         "visor_version": version(&status.visor_version),
         "visor_pid": if running { json!(status.visor_pid) } else { Value::Null },
-        "phase": phase_name(status),
+        "phase": phase_name(status.phase()),
         "current_version": version(&status.current_version),
         "node": status.node.as_ref().map(|node| json!({ "pid": node.pid, "adopted": node.adopted })),
         "node_connected": status.node_connected,
@@ -70,6 +73,7 @@ fn to_json(status: &Status, running: bool) -> Value {
             "staged": upgrade.staged,
             "staging_problem": version(&upgrade.staging_problem),
         })),
+        "seconds_to_upgrade": seconds_to_upgrade(status),
         "restarts": status.restarts,
         "last_upgrade": status.last_upgrade.as_ref().map(|upgrade| json!({
             "from": upgrade.from,
@@ -91,7 +95,7 @@ fn to_text(status: &Status) -> String {
         // Writing to a string does not fail.
         let _ = writeln!(text, "{name:<14}{value}");
     };
-    line("phase", phase_name(status).replace('_', " "));
+    line("phase", phase_name(status.phase()).replace('_', " "));
     line("version", status.current_version.clone());
     line(
         "node",
@@ -115,9 +119,13 @@ fn to_text(status: &Status) -> String {
         } else {
             "being voted on"
         };
+        let when = seconds_to_upgrade(status)
+            .filter(|seconds| *seconds > 0)
+            .map(|seconds| format!(", in about {}", format_duration(Duration::from_secs(seconds))))
+            .unwrap_or_default();
         line(
             "next upgrade",
-            format!("v{}@{}, {accepted}", upgrade.version, upgrade.height),
+            format!("v{}@{}, {accepted}{when}", upgrade.version, upgrade.height),
         );
         line(
             "staged",
@@ -155,6 +163,8 @@ fn to_text(status: &Status) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proto::pb::visor::v1::Phase;
+
     use super::*;
 
     #[test]
@@ -174,6 +184,7 @@ mod tests {
             "problems",
             "restarts",
             "node_connected",
+            "seconds_to_upgrade",
         ] {
             assert!(value.get(field).is_some(), "{field}");
         }

@@ -10,6 +10,7 @@ use visor_planner::{Observed, Process, Record, RecoverError, Timestamp, Version,
 
 use super::{Daemon, Facts, QUEUE};
 use crate::adapter::governance::EXIT_CODES;
+use crate::block_rate::BlockRate;
 use crate::certificate::{Notary, Pin, PinError};
 use crate::cli::{CommandError, chain};
 use crate::config::Config;
@@ -189,6 +190,7 @@ impl Daemon {
             journal,
             status,
             notifier: Notifier::new(&config.notify, HostFacts::of_this_host(home.root())),
+            block_rate: BlockRate::default(),
             started_unix_ms: now().0,
             config_problem: String::new(),
             tickets: BTreeMap::new(),

@@ -12,6 +12,7 @@ mod crash_points;
 mod hook;
 mod kills;
 mod notify;
+mod observe;
 mod operate;
 mod process;
 mod proof;

@@ -248,6 +248,13 @@ impl Host {
         self.launch(command)
     }
 
+    /// With something changed about the command, such as its environment.
+    pub(crate) fn start_with(&mut self, change: impl FnOnce(&mut Command)) -> Visor {
+        let mut command = self.command();
+        change(&mut command);
+        self.launch(command)
+    }
+
     /// A visor that kills itself: these are the variables of `visor-faulty`. Without any it is as good as `visor`.
     pub(crate) fn start_faulty(&mut self, variables: &[(&str, &str)]) -> Visor {
         let mut command = self.command_of(env!("CARGO_BIN_EXE_visor-faulty"));
