@@ -41,9 +41,9 @@ const FIRST_REPORT: Duration = Duration::from_secs(10);
 /// How soon a certificate is asked for again that was not there or proved nothing, while the node reports nothing new.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
 /// The largest certificate.
-const MAX_ANSWER: usize = MAX_CERTIFICATE_BYTES + 1024;
+pub(crate) const MAX_ANSWER: usize = MAX_CERTIFICATE_BYTES + 1024;
 /// A report with the most proposals and artifacts that the chain's limits allow stays far below this.
-const MAX_REPORT: usize = 4 << 20;
+pub(crate) const MAX_REPORT: usize = 4 << 20;
 
 /// What the node's exit codes mean; `governance/node` documents them.
 pub const EXIT_CODES: ExitCodes = ExitCodes {
@@ -133,7 +133,8 @@ async fn follow(
 /// The daemon does not listen any more.
 struct Closed;
 
-async fn connect(socket: &Path) -> Result<Channel, tonic::transport::Error> {
+/// A connection to the node behind this socket.
+pub(crate) async fn connect(socket: &Path) -> Result<Channel, tonic::transport::Error> {
     let socket = socket.to_path_buf();
     // The address is a formality: the connector goes to the socket whatever it says.
     Endpoint::from_static("http://node.invalid")
@@ -203,7 +204,7 @@ async fn read(
 
 /// Asks for the certificates that have not been proven yet, and judges them off the loop: with thousands of validators it
 /// takes a while.
-async fn judge(
+pub(crate) async fn judge(
     report: &NodeReport,
     notary: &Arc<Notary>,
     client: &mut NodeServiceClient<Channel>,

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::text::harmless;
 use super::{CommandError, print};
 use crate::certificate::Pin;
-use crate::config::{Config, ConfigError, TEMPLATE, parse};
+use crate::config::{Config, ConfigError, TEMPLATE, WebAddress, parse};
 use crate::exit_code;
 use crate::home::Home;
 
@@ -156,19 +156,11 @@ fn means_the_default(at: &[String], value: &toml::Value) -> bool {
         .is_ok_and(|config| config == Config::default())
 }
 
-/// The address of a webhook usually is its password: what stands behind the host is not printed.
+/// As it may be shown: the address of a webhook usually is its password.
 fn shown(key: &str, value: &toml::Value) -> String {
-    if key != "notify.webhook" {
-        return value.to_string();
-    }
-    let address = value.as_str().unwrap_or_default();
-    let host = address
-        .split_once("://")
-        .map(|(scheme, rest)| (scheme, rest.split(['/', '?', '#']).next().unwrap_or_default()))
-        .map(|(scheme, host)| (scheme, host.rsplit('@').next().unwrap_or_default()));
-    match host {
-        Some((scheme, host)) => format!("\"{scheme}://{host}/...\""),
-        None => "\"...\"".to_owned(),
+    match value.as_str().filter(|_| key == "notify.webhook") {
+        Some(address) => format!("{:?}", WebAddress::from(address.to_owned())),
+        None => value.to_string(),
     }
 }
 
@@ -211,7 +203,7 @@ mod tests {
                 "restart.max_retries"
             ]
         );
-        assert_eq!(changes[1].value, "\"https://hooks.example/...\"");
+        assert_eq!(changes[1].value, "\"https://hooks.example/…\"");
         assert_eq!(changes[2].default.as_deref(), Some("5"));
     }
 }

@@ -4,6 +4,7 @@
 mod client;
 mod command_error;
 mod config;
+mod doctor;
 mod history;
 mod init;
 mod journal;
@@ -77,6 +78,8 @@ enum Command {
     Rollback(rollback::RollbackArguments),
     /// Replace the running visor by the program that lies at its path now; the node runs on
     SelfRestart(client::OrderArguments),
+    /// Find what would make the next upgrade fail
+    Doctor(doctor::DoctorArguments),
     /// Check the configuration; works offline
     Config(config::ConfigArguments),
     /// Look into the journal; works offline
@@ -123,6 +126,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::StartNode(arguments) => start_node::start_node(&arguments),
         Command::Rollback(arguments) => rollback::rollback(&arguments),
         Command::SelfRestart(arguments) => self_restart::self_restart(&arguments),
+        Command::Doctor(arguments) => doctor::doctor(&arguments),
         Command::Config(arguments) => config::config(&arguments),
         Command::Journal(arguments) => journal::journal(&arguments),
         Command::Verify(arguments) => verify::verify(&arguments),

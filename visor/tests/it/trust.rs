@@ -185,6 +185,17 @@ fn vis_12_an_upgrade_without_a_certificate_is_refused_until_it_has_one() {
     assert_eq!(status["phase"], "running");
     assert_eq!(host.current(), "genesis");
     assert!(!host.home().join(format!("v{NEW}")).exists());
+    let doctor = Command::new(env!("CARGO_BIN_EXE_visor"))
+        .args(["doctor", "--home"])
+        .arg(host.home())
+        .output()
+        .unwrap();
+    let text = String::from_utf8(doctor.stdout).unwrap();
+    assert_eq!(doctor.status.code(), Some(10), "{text}");
+    assert!(
+        text.contains(&format!("upgrade.certificate  proposal {id}")),
+        "{text}"
+    );
     let log = visor.log();
     assert!(
         log.contains("ERROR") && log.contains("is not proven; it is not carried out") && log.contains(&id),
