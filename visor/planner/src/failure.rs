@@ -16,7 +16,7 @@ use crate::upgrade::Step;
 
 impl Planner {
     /// Which limits hold for the node as it runs now.
-    fn policy(&self) -> RetryPolicy {
+    pub(crate) fn policy(&self) -> RetryPolicy {
         if self.underway.is_some() && self.rollback.is_none() {
             self.config.start_after_upgrade
         } else if self.reported_once {
@@ -45,8 +45,16 @@ impl Planner {
             process,
             at: now,
         }));
-        if self.rollback.is_some() {
-            self.rolled_back(now, effects);
+        self.relink = false;
+        if let Some(rollback) = &self.rollback {
+            match rollback.step {
+                RollbackStep::Starting => self.rolled_back(now, effects),
+                // It was ordered while the version that it undoes was being started.
+                RollbackStep::Stopping | RollbackStep::Checking | RollbackStep::Restoring => {
+                    self.stop_node(effects);
+                    return;
+                }
+            }
         } else if let Some(underway) = &mut self.underway {
             if let Some(micros) = exit_to_exec_us.filter(|_| underway.restarts == 0) {
                 underway.exit_to_exec_us = micros;
@@ -67,6 +75,7 @@ impl Planner {
         effects: &mut Vec<Effect>,
     ) {
         let ordered = matches!(self.node, Node::Stopping { .. });
+        let start_on_exit = core::mem::take(&mut self.start_on_exit);
         if matches!(self.node, Node::Absent | Node::Starting) {
             return;
         }
@@ -85,17 +94,30 @@ impl Planner {
             self.go_on(now, effects);
             return;
         }
+        let rolling_back = self
+            .rollback
+            .as_ref()
+            .is_some_and(|rollback| rollback.step != RollbackStep::Starting);
+        if rolling_back {
+            self.go_on(now, effects);
+            return;
+        }
+        if self.rollback.is_some() && !ordered {
+            // An adopted one that ends before its first report; its link may not be durable.
+            self.relink = true;
+            self.rolled_back(now, effects);
+        }
         if self.held {
             return;
         }
-        if self.rollback.is_some() || core::mem::take(&mut self.start_on_exit) {
+        if start_on_exit {
             self.go_on(now, effects);
             return;
         }
         if ordered {
             if self.halted.as_ref().is_some_and(|plan| self.is_manual(plan)) && self.underway.is_none() {
                 // Kept from running past its height until the new version is there.
-                self.upgrade_if_ready(now, effects);
+                self.go_on(now, effects);
                 return;
             }
             let reason = self.last_failure.clone().unwrap_or_default();
@@ -119,7 +141,7 @@ impl Planner {
             return false;
         };
         if self.halted.is_none() {
-            let staged = self.staging.is_complete(&plan.id);
+            let staged = self.staging.is_complete(&plan);
             effects.push(Effect::Append(Record::Halted { plan: plan.clone() }));
             effects.push(Effect::Notify(Notice::Halted {
                 height: plan.height,
@@ -192,6 +214,13 @@ impl Planner {
             underway.reported_at = None;
             underway.restarts = underway.restarts.saturating_add(1);
         }
+        if let Some(rollback) = &self.rollback
+            && rollback.step == RollbackStep::Stopping
+        {
+            // What was to be stopped has not even started.
+            self.go_on(now, effects);
+            return;
+        }
         if self.held {
             return;
         }
@@ -210,6 +239,23 @@ impl Planner {
             of: policy.max_retries,
             after,
         }));
+    }
+
+    pub(crate) fn swap_failed(&mut self, now: Timestamp, reason: &str, effects: &mut Vec<Effect>) {
+        self.relink = true;
+        let reason = format!("the switch to {} failed: {reason}", self.current);
+        match self.node {
+            Node::Starting | Node::Absent => {
+                self.node = Node::Absent;
+                self.failed(now, None, reason, effects);
+            }
+            // An adopted node whose link was to be made durable: its end counts as the failure, then both are tried again.
+            Node::Running { .. } => {
+                self.last_failure = Some(reason);
+                self.stop_node(effects);
+            }
+            Node::Stopping { .. } => {}
+        }
     }
 
     /// VIS-11.
@@ -249,16 +295,20 @@ impl Planner {
 
     /// The next order while no node runs, whatever is under way.
     pub(crate) fn go_on(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        if self.held || self.stopping || self.gave_up.is_some() || self.node != Node::Absent {
+        // A rollback ends with a node that runs, also when the operator had kept it stopped before.
+        let held = self.held && self.rollback.is_none();
+        if held || self.stopping || self.gave_up.is_some() || self.node != Node::Absent {
             return;
         }
         if self.rollback.is_some() {
             self.go_on_with_rollback(effects);
         } else if self.underway.is_some() {
             self.go_on_with_upgrade(effects);
-        } else if self.halted.as_ref().is_some_and(|plan| {
-            self.may_begin() && (self.is_manual(plan) || self.staging.is_complete(&plan.id))
-        }) {
+        } else if self
+            .halted
+            .as_ref()
+            .is_some_and(|plan| self.may_begin() && (self.is_manual(plan) || self.staging.is_complete(plan)))
+        {
             self.upgrade_if_ready(now, effects);
         } else {
             // A node that is known to have halted is started all the same: it alone can report what it waits for, and it
@@ -313,10 +363,9 @@ impl Planner {
                 }
             }
             Timer::Backup => {
-                let restoring = self
-                    .rollback
-                    .as_ref()
-                    .is_some_and(|rollback| rollback.step == RollbackStep::Restoring);
+                let restoring = self.rollback.as_ref().is_some_and(|rollback| {
+                    rollback.step == RollbackStep::Restoring && rollback.blocked.is_some()
+                });
                 let backing_up = self
                     .underway
                     .as_ref()

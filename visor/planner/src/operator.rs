@@ -9,7 +9,7 @@ use crate::input::Order;
 use crate::plan::{Height, Timestamp, UpgradePlan, Version};
 use crate::record::Record;
 use crate::step::{Node, Planner};
-use crate::upgrade::{BeforeStop, Step};
+use crate::upgrade::BeforeStop;
 
 /// In words what was done, or why nothing was.
 type Outcome = Result<String, String>;
@@ -20,14 +20,15 @@ impl Planner {
         let mut then = Vec::new();
         let outcome = match order {
             Order::StageNow => self.stage_now(&mut then),
-            Order::Skip(height) => self.skip(now, height, effects),
+            Order::Skip(height) => self.skip(now, height, effects, &mut then),
             Order::Unskip(height) => self.unskip(now, height, effects, &mut then),
             Order::UpgradeAt { height, version } => self.upgrade_at(now, height, version, effects, &mut then),
-            Order::Pause => Ok(self.pause(now, effects)),
+            Order::Pause => Ok(self.pause(now, effects, &mut then)),
             Order::Resume => Ok(self.resume(now, effects, &mut then)),
             Order::StopNode => self.hold(now, effects, &mut then),
             Order::StartNode => self.release(now, effects, &mut then),
             Order::Rollback => self.order_rollback(now, effects, &mut then),
+            Order::SelfRestart if self.stopping => Err(String::from("visor is being stopped")),
             Order::SelfRestart => {
                 then.push(Effect::Exit(ExitReason::SelfRestart));
                 Ok(String::from("visor starts anew; the node runs on"))
@@ -56,7 +57,13 @@ impl Planner {
         Ok(String::from("staging begins again now; see `visor plan`"))
     }
 
-    fn skip(&mut self, now: Timestamp, height: Height, effects: &mut Vec<Effect>) -> Outcome {
+    fn skip(
+        &mut self,
+        now: Timestamp,
+        height: Height,
+        effects: &mut Vec<Effect>,
+        then: &mut Vec<Effect>,
+    ) -> Outcome {
         if let Some(underway) = self
             .underway
             .as_ref()
@@ -71,6 +78,17 @@ impl Planner {
             return Ok(format!("height {height} was skipped already"));
         }
         effects.push(Effect::Append(Record::Skipped { height, at: now }));
+        if self
+            .halted
+            .take_if(|plan| plan.height == height && self.manual.contains_key(&plan.id))
+            .is_some()
+        {
+            // Only visor has made anything of this height.
+            self.forget_before_stop();
+            self.start_on_exit =
+                matches!(self.node, Node::Stopping { .. }) && self.underway.is_none() && !self.held;
+        }
+        self.start_if_idle(now, then);
         Ok(format!(
             "the upgrade at height {height} will not be carried out; a node that halts there stays halted until `visor skip --undo {height}`"
         ))
@@ -94,6 +112,13 @@ impl Planner {
             self.rolled_back = None;
         }
         effects.push(Effect::Append(Record::Unskipped { height, at: now }));
+        if self.halted.is_none()
+            && self.underway.is_none()
+            && matches!(self.node, Node::Running { .. })
+            && let Some(plan) = self.manual_due()
+        {
+            self.halted_at(plan, then);
+        }
         self.upgrade_if_ready(now, then);
         Ok(format!("the upgrade at height {height} will be carried out"))
     }
@@ -117,6 +142,11 @@ impl Planner {
                 self.height
             ));
         }
+        if self.skipped.contains(&height) {
+            return Err(format!(
+                "height {height} is skipped; `visor skip --undo {height}` comes first"
+            ));
+        }
         if let Some(other) = self.staging.at_height(height) {
             return Err(format!(
                 "an upgrade to {} is known for height {height}",
@@ -137,7 +167,15 @@ impl Planner {
         ))
     }
 
-    fn pause(&mut self, now: Timestamp, effects: &mut Vec<Effect>) -> String {
+    /// Starts a node that nothing but an upgrade that may no longer begin has kept from being started.
+    fn start_if_idle(&mut self, now: Timestamp, then: &mut Vec<Effect>) {
+        let idle = self.underway.is_none() && self.rollback.is_none() && !self.retrying;
+        if idle && (self.halted.is_none() || !self.may_begin()) {
+            self.go_on(now, then);
+        }
+    }
+
+    fn pause(&mut self, now: Timestamp, effects: &mut Vec<Effect>, then: &mut Vec<Effect>) -> String {
         if self.paused {
             return String::from("paused already");
         }
@@ -148,6 +186,7 @@ impl Planner {
                 "no further upgrade begins until `visor resume`; the one that has begun is carried to its end",
             );
         }
+        self.start_if_idle(now, then);
         String::from("no upgrade begins until `visor resume`; staging and restarts go on")
     }
 
@@ -198,12 +237,6 @@ impl Planner {
             Node::Absent => {
                 if let BeforeStop::Failed(_) = self.before_stop {
                     self.before_stop = BeforeStop::NotRun;
-                }
-                if let Some(underway) = &mut self.underway
-                    && underway.step == Step::Probation
-                {
-                    underway.step = Step::Starting;
-                    underway.reported_at = None;
                 }
                 self.go_on(now, then);
                 Ok(String::from("the node is started"))

@@ -75,7 +75,7 @@ pub enum Record {
         /// When.
         at: Timestamp,
     },
-    /// This host has signed nothing above H: the data may be replaced.
+    /// This host has signed nothing above H: the data may be replaced. A node that the operator kept stopped no longer is.
     RollbackAllowed {
         /// The highest height that it has signed for.
         signed: Height,

@@ -11,7 +11,7 @@ use crate::record::Record;
 use crate::rollback::{Rollback, RollbackStep};
 use crate::staging::StagingArea;
 use crate::status::{LastBackup, LastUpgrade};
-use crate::step::{Node, Planner};
+use crate::step::{Node, Ordered, Planner};
 use crate::upgrade::{BeforeStop, FirstPass, Step, Underway};
 
 /// What the daemon finds before it does anything.
@@ -172,6 +172,7 @@ impl Told {
                 });
             }
             Record::RollbackAllowed { .. } => {
+                self.held = false;
                 if let Some(told) = &mut self.rollback {
                     told.rollback.step = RollbackStep::Restoring;
                 }
@@ -234,7 +235,7 @@ impl Told {
         self.current = Some(plan.version.clone());
         self.underway = None;
         self.halted = None;
-        self.manual.remove(&plan.id);
+        self.manual.retain(|_, other| other.height > plan.height);
         self.success_hook = hook.then(|| (plan.clone(), from.clone()));
         self.last_upgrade = Some(LastUpgrade {
             id: plan.id.clone(),
@@ -298,6 +299,8 @@ pub fn recover(
             process,
             adopted: true,
         }),
+        last_ordered: Ordered::default(),
+        relink: false,
         staging,
         halted: told.halted,
         first_pass: FirstPass::NotBegun,
@@ -352,9 +355,16 @@ pub fn recover(
             effects.extend(planner.staging.learn_manual(&plan));
         }
     }
-    if let Some((plan, from)) = told.success_hook {
+    if let Some((plan, from)) = told.success_hook
+        && planner.config.hooks.after_success != HookPolicy::Off
+    {
         planner.run_after_success(plan, from, &mut effects);
     }
+    if planner.failures > 0 && matches!(planner.node, Node::Running { .. }) {
+        let healthy_after = planner.policy().healthy_after;
+        effects.push(Effect::SetTimer(Timer::Healthy, healthy_after));
+    }
+    planner.last_ordered = Ordered::of(&effects);
     Ok((planner, Effects(effects)))
 }
 
@@ -409,8 +419,8 @@ impl Planner {
                 if let Some(rollback) = &self.rollback {
                     self.current = rollback.from.clone();
                 }
+                // Its first report ends the rollback, once this has been carried out.
                 effects.push(Effect::Swap(self.current.clone()));
-                self.rolled_back(now, effects);
             }
             Node::Running { .. } => self.stop_node(effects),
             Node::Absent | Node::Starting | Node::Stopping { .. } => self.go_on(now, effects),

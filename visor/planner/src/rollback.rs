@@ -9,6 +9,7 @@ use crate::effect::{Effect, Notice, Timer};
 use crate::plan::{Height, Timestamp, UpgradeId, UpgradePlan, Version};
 use crate::record::Record;
 use crate::step::{Node, Planner};
+use crate::upgrade::{BeforeStop, FirstPass, Underway};
 
 /// How far a rollback has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +50,11 @@ impl Planner {
         by_hand: bool,
         effects: &mut Vec<Effect>,
     ) -> Result<(), String> {
+        if self.underway.as_ref().is_some_and(Underway::is_worked_on) {
+            return Err(String::from(
+                "a backup or the hook before the start is at work on the node's data; order it again once that has ended",
+            ));
+        }
         let backup = self.last_backup.as_ref().filter(|backup| backup.id == plan.id);
         if backup.is_none() {
             return Err(format!(
@@ -81,6 +87,9 @@ impl Planner {
         self.retrying = false;
         self.failures = 0;
         self.after_success = None;
+        if let BeforeStop::Failed(_) = self.before_stop {
+            self.before_stop = BeforeStop::NotRun;
+        }
         self.rollback = Some(Rollback {
             plan: plan.clone(),
             from,
@@ -105,10 +114,14 @@ impl Planner {
                     version: rollback.plan.version.clone(),
                 });
             }
-            RollbackStep::Restoring => effects.push(Effect::Restore {
-                plan: rollback.plan.clone(),
-                from: rollback.from.clone(),
-            }),
+            RollbackStep::Restoring => {
+                effects.push(Effect::Restore {
+                    plan: rollback.plan.clone(),
+                    from: rollback.from.clone(),
+                });
+                // It takes the place of any pass, and what one has copied is no longer the data.
+                self.first_pass = FirstPass::NotBegun;
+            }
             RollbackStep::Starting => {
                 let version = rollback.from.clone();
                 self.swap_and_start(version, "rollback", effects);
@@ -133,6 +146,7 @@ impl Planner {
         let refusal = match signed {
             Ok(signed) if signed <= height => {
                 rollback.step = RollbackStep::Restoring;
+                self.held = false;
                 effects.push(Effect::Append(Record::RollbackAllowed { signed, at: now }));
                 self.go_on(now, effects);
                 return;
@@ -265,10 +279,6 @@ impl Planner {
             true,
             effects,
         )?;
-        if self.held {
-            self.held = false;
-            effects.push(Effect::Append(Record::NodeReleased { at: now }));
-        }
         match self.node {
             Node::Running { .. } => self.stop_node(then),
             Node::Absent => self.go_on(now, then),

@@ -214,18 +214,24 @@ impl StagingArea {
                 artifact,
             }));
         }
-        if let Some(known) = self.known.get_mut(&plan.id) {
+        if let Some(known) = self
+            .known
+            .get_mut(&plan.id)
+            .filter(|known| known.plan.version == plan.version)
+        {
             known.standing = announced.standing;
+            // Votes move it.
+            known.plan.height = plan.height;
             return effects;
         }
-        if self.known.len() >= MAX_KNOWN {
+        if !self.make_room(announced, &mut effects) {
             return effects;
         }
         effects.push(Effect::Notify(Notice::UpgradeSeen {
             version: plan.version.clone(),
             height: plan.height,
         }));
-        let folder = if self.complete.contains_key(&plan.id) {
+        let folder = if self.is_complete(plan) {
             Folder::Complete
         } else {
             match &announced.artifact {
@@ -251,6 +257,37 @@ impl StagingArea {
         };
         self.known.insert(plan.id.clone(), known);
         effects
+    }
+
+    /// Forgets another upgrade when there are too many; false when this one is the least.
+    fn make_room(&mut self, announced: &Announced, effects: &mut Vec<Effect>) -> bool {
+        let plan = &announced.plan;
+        let least = if self.known.contains_key(&plan.id) {
+            // The same name now stands for another version.
+            Some(plan.id.clone())
+        } else if self.known.len() < MAX_KNOWN {
+            None
+        } else {
+            let turn = (Reverse(announced.standing.rank()), plan.height);
+            let least = self
+                .known
+                .values()
+                .max_by_key(|known| known.turn())
+                .filter(|known| turn < known.turn())
+                .map(|known| known.plan.id.clone());
+            if least.is_none() {
+                return false;
+            }
+            least
+        };
+        if let Some(id) = least {
+            self.known.remove(&id);
+            if self.under_way.as_ref() == Some(&id) {
+                self.under_way = None;
+                effects.push(Effect::Unstage(id));
+            }
+        }
+        true
     }
 
     pub(crate) fn staged(&mut self, id: &UpgradeId) -> Vec<Effect> {
@@ -296,7 +333,12 @@ impl StagingArea {
         effects
     }
 
-    pub(crate) fn is_complete(&self, id: &UpgradeId) -> bool {
+    /// This version's folder is complete under this upgrade's name.
+    pub(crate) fn is_complete(&self, plan: &UpgradePlan) -> bool {
+        self.complete.get(&plan.id) == Some(&plan.version)
+    }
+
+    pub(crate) fn is_there(&self, id: &UpgradeId) -> bool {
         self.complete.contains_key(id)
     }
 
@@ -338,7 +380,7 @@ impl StagingArea {
     pub(crate) fn revive(&mut self) -> Option<Effect> {
         let Scheduled { plan, artifact } = self.scheduled.clone()?;
         let artifact = ArtifactFact::Available(artifact?);
-        if self.known.contains_key(&plan.id) || self.complete.contains_key(&plan.id) {
+        if self.known.contains_key(&plan.id) || self.is_complete(&plan) {
             return None;
         }
         let known = Known {

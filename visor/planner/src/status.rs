@@ -149,11 +149,11 @@ impl Planner {
         if self.retrying {
             return Phase::Retrying;
         }
-        if self.held {
-            return Phase::Held;
-        }
         if self.rollback.is_some() {
             return Phase::RollingBack;
+        }
+        if self.held {
+            return Phase::Held;
         }
         if let Some(underway) = &self.underway {
             return match underway.step {
@@ -209,7 +209,7 @@ impl Planner {
                     id: plan.id.clone(),
                     version: plan.version.clone(),
                     height: plan.height,
-                    staged: self.staging.is_complete(&plan.id),
+                    staged: self.staging.is_complete(plan),
                     staging_problem: String::new(),
                     approved: true,
                     standing: if self.is_manual(plan) {

@@ -28,6 +28,24 @@ pub(crate) enum Node {
     Stopping { process: Process, adopted: bool },
 }
 
+/// What the last batch told the node.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Ordered {
+    start: bool,
+    stop: bool,
+}
+
+impl Ordered {
+    pub(crate) fn of(effects: &[Effect]) -> Self {
+        Self {
+            start: effects
+                .iter()
+                .any(|effect| matches!(effect, Effect::Start { .. })),
+            stop: effects.contains(&Effect::Stop),
+        }
+    }
+}
+
 /// The state of one host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Planner {
@@ -36,6 +54,9 @@ pub struct Planner {
     /// The version that `current` points to, or will after the swap that is under way.
     pub(crate) current: Version,
     pub(crate) node: Node,
+    pub(crate) last_ordered: Ordered,
+    /// `current` may not point to the version that it should: a switch failed.
+    pub(crate) relink: bool,
     pub(crate) staging: StagingArea,
     /// The node has halted for this upgrade, and its intent is not written down.
     pub(crate) halted: Option<UpgradePlan>,
@@ -104,17 +125,7 @@ impl Planner {
                 self.upgrade_if_ready(now, &mut effects);
             }
             Input::StagingFailed { upgrade, reason } => effects.extend(self.staging.failed(&upgrade, reason)),
-            Input::SwapFailed { reason } => {
-                if self.node == Node::Starting {
-                    self.node = Node::Absent;
-                }
-                self.failed(
-                    now,
-                    None,
-                    format!("the switch to {} failed: {reason}", self.current),
-                    &mut effects,
-                );
-            }
+            Input::SwapFailed { reason } => self.swap_failed(now, &reason, &mut effects),
             Input::BackupPassed {
                 upgrade,
                 pass,
@@ -137,16 +148,21 @@ impl Planner {
                     reason: reason.clone(),
                 }));
                 self.journal_failed = Some(reason);
-                // The rest of the batch was dropped, and an order to start or stop stands behind its record in every batch.
+                // The rest of the batch was dropped, and in every batch an order to start or stop stands behind the records. What an
+                // earlier batch has ordered goes on.
                 self.node = match self.node {
-                    Node::Starting => Node::Absent,
-                    Node::Stopping { process, adopted } => Node::Running { process, adopted },
-                    Node::Absent => Node::Absent,
-                    Node::Running { process, adopted } => Node::Running { process, adopted },
+                    Node::Starting if self.last_ordered.start => Node::Absent,
+                    Node::Stopping { process, adopted } if self.last_ordered.stop => {
+                        Node::Running { process, adopted }
+                    }
+                    Node::Absent | Node::Starting | Node::Running { .. } | Node::Stopping { .. } => {
+                        self.node.clone()
+                    }
                 };
             }
             Input::StopRequested => self.stop_requested(now, &mut effects),
         }
+        self.last_ordered = Ordered::of(&effects);
         Effects(effects)
     }
 
@@ -186,9 +202,11 @@ impl Planner {
                 }
             }
             Input::NodeStartFailed { .. } | Input::SwapFailed { .. } => {
-                self.node = Node::Absent;
-                if self.stopping {
-                    effects.push(Effect::Exit(ExitReason::Stopped));
+                if self.node == Node::Starting {
+                    self.node = Node::Absent;
+                    if self.stopping {
+                        effects.push(Effect::Exit(ExitReason::Stopped));
+                    }
                 }
             }
             Input::NodeReported(report) => {
@@ -236,6 +254,9 @@ impl Planner {
             version: self.current.clone(),
             at: now,
         }));
+        if self.relink {
+            effects.push(Effect::Swap(self.current.clone()));
+        }
         effects.push(Effect::Start {
             version: self.current.clone(),
             why,
@@ -262,6 +283,6 @@ impl Planner {
     /// Whether this upgrade could be carried out at once.
     #[must_use]
     pub fn is_staged(&self, upgrade: &UpgradeId) -> bool {
-        self.staging.is_complete(upgrade)
+        self.staging.is_there(upgrade)
     }
 }

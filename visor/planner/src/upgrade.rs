@@ -10,6 +10,7 @@ use crate::effect::{Effect, Hook, Notice, Pass, Timer};
 use crate::input::NodeReport;
 use crate::plan::{Backup, Timestamp, UpgradeId, UpgradePlan, Version};
 use crate::record::Record;
+use crate::rollback::RollbackStep;
 use crate::status::{LastBackup, LastUpgrade};
 use crate::step::{Node, Planner};
 
@@ -28,6 +29,7 @@ pub(crate) enum Step {
     Probation,
 }
 
+/// An upgrade whose intent is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Underway {
     pub(crate) plan: UpgradePlan,
@@ -48,6 +50,18 @@ pub(crate) struct Underway {
     pub(crate) restarts: u32,
 }
 
+impl Underway {
+    /// A pass or a hook works on the node's data, and its answer is still to come.
+    pub(crate) fn is_worked_on(&self) -> bool {
+        self.blocked.is_none()
+            && match self.step {
+                Step::BackingUp => self.backup_due,
+                Step::BeforeStart => self.hook_due,
+                Step::Stopping | Step::Starting | Step::Probation => false,
+            }
+    }
+}
+
 /// The first pass of the backup, while the node runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum FirstPass {
@@ -62,6 +76,8 @@ pub(crate) enum FirstPass {
 pub(crate) enum BeforeStop {
     NotRun,
     Running,
+    /// It runs for what the node had halted for before; once that has ended it is run anew.
+    Outdated,
     Failed(String),
     Passed,
 }
@@ -84,6 +100,11 @@ impl Planner {
         self.reported_once = true;
         self.height = report.height;
         self.reported_version = Some(report.version.clone());
+        if let Some(rollback) = &self.rollback
+            && rollback.step == RollbackStep::Starting
+        {
+            self.rolled_back(now, effects);
+        }
         if self.underway.is_some() {
             self.reported_on_probation(now, report, effects);
             return;
@@ -100,7 +121,7 @@ impl Planner {
     }
 
     /// The operator's own upgrade whose height the node has reached.
-    fn manual_due(&self) -> Option<UpgradePlan> {
+    pub(crate) fn manual_due(&self) -> Option<UpgradePlan> {
         self.manual
             .values()
             .filter(|plan| plan.height <= self.height && plan.version != self.current)
@@ -112,8 +133,8 @@ impl Planner {
         self.manual.contains_key(&plan.id)
     }
 
-    fn halted_at(&mut self, plan: UpgradePlan, effects: &mut Vec<Effect>) {
-        let staged = self.staging.is_complete(&plan.id);
+    pub(crate) fn halted_at(&mut self, plan: UpgradePlan, effects: &mut Vec<Effect>) {
+        let staged = self.staging.is_complete(&plan);
         effects.push(Effect::Notify(Notice::Halted {
             height: plan.height,
             version: plan.version.clone(),
@@ -123,16 +144,16 @@ impl Planner {
             // Otherwise the intent says it in the same breath.
             effects.push(Effect::Append(Record::Halted { plan: plan.clone() }));
         }
-        let runs_on = self.is_manual(&plan);
-        self.before_stop = BeforeStop::NotRun;
+        self.forget_before_stop();
         self.halted = Some(plan);
-        if runs_on && !staged && self.may_begin() {
-            // Nothing but visor keeps this node from running past the height.
-            self.last_failure = None;
-            self.retrying = false;
-            effects.push(Effect::CancelTimer(Timer::Restart));
-            self.stop_node(effects);
-        }
+    }
+
+    /// What the hook before the stop has said is about another halt.
+    pub(crate) fn forget_before_stop(&mut self) {
+        self.before_stop = match self.before_stop {
+            BeforeStop::Running | BeforeStop::Outdated => BeforeStop::Outdated,
+            BeforeStop::NotRun | BeforeStop::Failed(_) | BeforeStop::Passed => BeforeStop::NotRun,
+        };
     }
 
     /// VIS-10.
@@ -200,7 +221,8 @@ impl Planner {
         self.no_progress = false;
         self.halted = None;
         self.staging.done(&done.plan.id);
-        self.manual.remove(&done.plan.id);
+        // One for a height below would lead back to an older version.
+        self.manual.retain(|_, plan| plan.height > done.plan.height);
         self.underway = None;
         if hook {
             self.run_after_success(done.plan, done.from, effects);
@@ -208,6 +230,16 @@ impl Planner {
     }
 
     pub(crate) fn run_after_success(&mut self, plan: UpgradePlan, from: Version, effects: &mut Vec<Effect>) {
+        if let BeforeStop::Running | BeforeStop::Outdated = self.before_stop {
+            // One hook runs at a time, and an upgrade waits for that one.
+            effects.push(Effect::SetTimer(Timer::Hook, self.config.hooks.retry_delay));
+            self.after_success = Some(AfterSuccess {
+                plan,
+                from,
+                failed: Some(String::from("another hook runs")),
+            });
+            return;
+        }
         effects.push(Effect::RunHook {
             hook: Hook::AfterSuccess,
             plan: plan.clone(),
@@ -237,15 +269,17 @@ impl Planner {
 
     /// Writes down the whole intent and stops the old node, once the node has halted and the new version is ready.
     pub(crate) fn upgrade_if_ready(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        let Some(plan) = self
-            .halted
-            .clone()
-            .filter(|plan| self.staging.is_complete(&plan.id))
-        else {
+        let Some(plan) = self.halted.clone() else {
             return;
         };
         // Between two states of the process the next fact about it decides.
         if !self.may_begin() || matches!(self.node, Node::Starting | Node::Stopping { .. }) {
+            return;
+        }
+        if !self.staging.is_complete(&plan) {
+            if self.is_manual(&plan) {
+                self.keep_from_passing(effects);
+            }
             return;
         }
         if !self.first_pass_over(&plan, effects) || !self.before_stop_passed(&plan, effects) {
@@ -258,15 +292,26 @@ impl Planner {
         }
     }
 
+    /// Nothing but visor keeps this node from running past the height of the operator's own upgrade.
+    fn keep_from_passing(&mut self, effects: &mut Vec<Effect>) {
+        if core::mem::take(&mut self.retrying) {
+            effects.push(Effect::CancelTimer(Timer::Restart));
+        }
+        self.last_failure = None;
+        self.stop_node(effects);
+    }
+
     /// While the halted node still serves its peers everything is copied, so that little is left for the time without it.
     fn first_pass_over(&mut self, plan: &UpgradePlan, effects: &mut Vec<Effect>) -> bool {
-        if self.config.backup == BackupPolicy::Off || self.node == Node::Absent {
+        if self.config.backup == BackupPolicy::Off {
             return true;
         }
         match &self.first_pass {
             FirstPass::Over(id) if *id == plan.id => true,
-            FirstPass::Running(id) if *id == plan.id => false,
-            FirstPass::NotBegun | FirstPass::Over(_) | FirstPass::Running(_) => {
+            // Two passes at a time would write to the same folder.
+            FirstPass::Running(_) => false,
+            FirstPass::NotBegun | FirstPass::Over(_) if self.node == Node::Absent => true,
+            FirstPass::NotBegun | FirstPass::Over(_) => {
                 self.begin_first_pass(plan.clone(), effects);
                 false
             }
@@ -288,8 +333,9 @@ impl Planner {
         };
         let plan = plan.clone();
         match &self.first_pass {
-            FirstPass::Running(id) | FirstPass::Over(id) if *id == plan.id => {}
-            FirstPass::NotBegun | FirstPass::Running(_) | FirstPass::Over(_) => {
+            FirstPass::Running(_) => {}
+            FirstPass::Over(id) if *id == plan.id => {}
+            FirstPass::NotBegun | FirstPass::Over(_) => {
                 self.begin_first_pass(plan, effects);
             }
         }
@@ -310,7 +356,7 @@ impl Planner {
         }
         match self.before_stop {
             BeforeStop::Passed => true,
-            BeforeStop::Running | BeforeStop::Failed(_) => false,
+            BeforeStop::Running | BeforeStop::Outdated | BeforeStop::Failed(_) => false,
             BeforeStop::NotRun => {
                 self.before_stop = BeforeStop::Running;
                 effects.push(Effect::RunHook {
@@ -359,7 +405,7 @@ impl Planner {
     /// The next order of an upgrade while no node runs. Without backup and hook nothing stands between the exit and swap and start (VIS-07):
     /// the intent covers them.
     pub(crate) fn go_on_with_upgrade(&mut self, effects: &mut Vec<Effect>) {
-        let Some(underway) = &mut self.underway else {
+        let Some(underway) = self.underway.as_mut().filter(|underway| !underway.is_worked_on()) else {
             return;
         };
         underway.blocked = None;
@@ -382,6 +428,7 @@ impl Planner {
             return;
         }
         underway.step = Step::Starting;
+        underway.reported_at = None;
         let version = underway.plan.version.clone();
         self.swap_and_start(version, "upgrade", effects);
     }
@@ -501,8 +548,14 @@ impl Planner {
         let hooks = self.config.hooks;
         let (version, policy) = match hook {
             Hook::BeforeStop => {
-                if self.before_stop != BeforeStop::Running {
-                    return;
+                match self.before_stop {
+                    BeforeStop::Running => {}
+                    BeforeStop::Outdated => {
+                        self.before_stop = BeforeStop::NotRun;
+                        self.upgrade_if_ready(now, effects);
+                        return;
+                    }
+                    BeforeStop::NotRun | BeforeStop::Failed(_) | BeforeStop::Passed => return,
                 }
                 let version = self.halted.as_ref().map(|plan| plan.version.clone());
                 (version, hooks.before_stop)
@@ -584,7 +637,6 @@ impl Planner {
         if let BeforeStop::Failed(_) = self.before_stop {
             self.before_stop = BeforeStop::NotRun;
             self.upgrade_if_ready(now, effects);
-            return;
         }
         let blocked = self
             .underway
@@ -592,7 +644,6 @@ impl Planner {
             .is_some_and(|underway| underway.step == Step::BeforeStart && underway.blocked.is_some());
         if blocked {
             self.go_on(now, effects);
-            return;
         }
         if let Some(after) = self.after_success.take_if(|after| after.failed.is_some()) {
             self.run_after_success(after.plan, after.from, effects);

@@ -209,7 +209,7 @@ fn vis_08_a_stop_during_an_upgrade_starts_nothing_and_the_next_visor_finishes_it
         if intended {
             break;
         }
-        let input = world.next().expect("the node goes on");
+        let input = world.next(&planner).expect("the node goes on");
         effects = planner.step(world.now(), input);
     }
     let effects = planner.step(world.now(), Input::StopRequested);
@@ -227,7 +227,7 @@ fn vis_08_a_stop_during_an_upgrade_starts_nothing_and_the_next_visor_finishes_it
     assert!(!effects.0.iter().any(is_start), "{effects:?}");
     let (mut planner, effects) = world.recover();
     settle(&mut world, &mut planner, effects);
-    assert!(world.is_upgraded(&planner));
+    assert!(world.is_at_rest(&planner));
     assert_eq!(world.started, [old(), new()]);
 }
 
@@ -461,7 +461,7 @@ fn a_halted_node_without_a_staged_upgrade_is_left_running_and_the_operator_is_to
             assert_ne!(*effect, Effect::Stop);
             world.carry_out(effect);
         }
-        let input = world.next().unwrap();
+        let input = world.next(&planner).unwrap();
         effects = planner.step(world.now(), input);
     }
     // Failures of staging come first in this world, so the halt is seen once they let the node report.

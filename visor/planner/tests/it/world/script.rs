@@ -1,0 +1,195 @@
+//! What a host, its operator and its chain are like.
+
+use visor_planner::{
+    BackupPolicy, Config, ExitCodes, Height, HookPolicies, HookPolicy, Millis, OnFailure, Order, RetryPolicy,
+    Status, UpgradeId, UpgradePlan, Version,
+};
+
+use super::{World, is_upgraded_to};
+
+pub(crate) const H: u64 = 6;
+
+pub(crate) fn version(text: &str) -> Version {
+    Version(text.to_owned())
+}
+
+pub(crate) fn old() -> Version {
+    version("1.0.0")
+}
+
+pub(crate) fn new() -> Version {
+    version("1.1.0")
+}
+
+pub(crate) fn newer() -> Version {
+    version("1.2.0")
+}
+
+pub(crate) fn plan() -> UpgradePlan {
+    UpgradePlan {
+        id: UpgradeId("aa".to_owned()),
+        version: new(),
+        height: Height(H),
+    }
+}
+
+pub(crate) fn newer_plan() -> UpgradePlan {
+    UpgradePlan {
+        id: UpgradeId("bb".to_owned()),
+        version: newer(),
+        height: Height(H + 4),
+    }
+}
+
+pub(crate) fn config() -> Config {
+    let retry = RetryPolicy {
+        max_retries: 3,
+        initial_delay: Millis(1_000),
+        max_delay: Millis(8_000),
+        multiplier_percent: 200,
+        jitter_percent: 20,
+        healthy_after: Millis(60_000),
+    };
+    Config {
+        restart: retry,
+        first_start: retry,
+        start_after_upgrade: retry,
+        start_timeout: Millis(60_000),
+        progress_timeout: Millis(600_000),
+        exit_codes: ExitCodes {
+            newer_required: 10,
+            older_required: 11,
+        },
+        on_failure: OnFailure::Stop,
+        backup: BackupPolicy::Off,
+        hooks: HookPolicies {
+            before_stop: HookPolicy::Off,
+            before_start: HookPolicy::Off,
+            after_success: HookPolicy::Off,
+            retry_delay: Millis(1_000),
+        },
+    }
+}
+
+pub(crate) fn backed_up(required: bool) -> Config {
+    Config {
+        backup: BackupPolicy::On {
+            required,
+            first_pass_blocks: 2,
+            retry_delay: Millis(2_000),
+        },
+        ..config()
+    }
+}
+
+pub(crate) fn hooked(before_stop: HookPolicy, before_start: HookPolicy, after_success: HookPolicy) -> Config {
+    let mut config = config();
+    config.hooks = HookPolicies {
+        before_stop,
+        before_start,
+        after_success,
+        ..config.hooks
+    };
+    config
+}
+
+pub(crate) type When = fn(&World, &Status) -> bool;
+
+/// What the operator changes in the configuration, once.
+pub(crate) type Change = (&'static str, When, fn(&mut Config));
+
+/// What the operator orders, in this order, until it is answered.
+#[derive(Debug, Clone)]
+pub(crate) struct Deed {
+    pub(crate) when: When,
+    pub(crate) order: Order,
+}
+
+/// An upgrade of the chain.
+#[derive(Debug, Clone)]
+pub(crate) struct Planned {
+    pub(crate) plan: UpgradePlan,
+    pub(crate) seen_at: u64,
+    pub(crate) cancelled_at: Option<u64>,
+    /// From this height on it has that height.
+    pub(crate) moved: Option<(u64, u64)>,
+}
+
+impl Planned {
+    pub(crate) fn new(plan: UpgradePlan, seen_at: u64) -> Self {
+        Self {
+            plan,
+            seen_at,
+            cancelled_at: None,
+            moved: None,
+        }
+    }
+}
+
+/// What the version's binary says that this host has signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Signed {
+    /// What it has.
+    Known,
+    /// Something above H.
+    Above,
+    /// Nothing that can be read.
+    Unknown,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Script {
+    pub(crate) config: Config,
+    pub(crate) plans: Vec<Planned>,
+    /// Each report names each upgrade twice.
+    pub(crate) announced_twice: bool,
+    /// The upgrade is staged only after this many attempts have failed.
+    pub(crate) staging_failures: u32,
+    /// Nothing is staged before its height is reached.
+    pub(crate) staged_late: bool,
+    /// So many starts of the new version crash, after it has written to the data.
+    pub(crate) new_crashes: u32,
+    /// The new version makes no block.
+    pub(crate) new_stalls: bool,
+    /// The old version crashes once, at this height.
+    pub(crate) old_crash_at: Option<u64>,
+    /// The old version, started on the data of H, exits with a code for it.
+    pub(crate) old_refuses: bool,
+    /// Of the first and the second pass.
+    pub(crate) backup_failures: [u32; 2],
+    pub(crate) restore_failures: u32,
+    /// Before stop, before start, after success.
+    pub(crate) hook_failures: [u32; 3],
+    pub(crate) signed: Signed,
+    /// The host is a validator.
+    pub(crate) signs: bool,
+    pub(crate) deeds: Vec<Deed>,
+    pub(crate) changes: Vec<Change>,
+    pub(crate) companion_deaths: Vec<(&'static str, When)>,
+    pub(crate) goal: When,
+}
+
+impl Default for Script {
+    fn default() -> Self {
+        Self {
+            config: config(),
+            plans: vec![Planned::new(plan(), 2)],
+            announced_twice: false,
+            staging_failures: 0,
+            staged_late: false,
+            new_crashes: 0,
+            new_stalls: false,
+            old_crash_at: None,
+            old_refuses: true,
+            backup_failures: [0, 0],
+            restore_failures: 0,
+            hook_failures: [0, 0, 0],
+            signed: Signed::Known,
+            signs: true,
+            deeds: Vec::new(),
+            changes: Vec::new(),
+            companion_deaths: Vec::new(),
+            goal: |world, status| is_upgraded_to(world, status, &new()),
+        }
+    }
+}
