@@ -165,7 +165,7 @@ pub enum Input {
         /// Why, for the operator.
         reason: String,
     },
-    /// `Effect::Swap` failed; the rest of its batch was not carried out.
+    /// `Effect::Swap` failed; the rest of its batch was not carried out. The first fact after that batch.
     SwapFailed {
         /// Why.
         reason: String,
@@ -223,7 +223,7 @@ pub enum Input {
     Configured(Box<Config>),
     /// A timer that was set ran out.
     TimerFired(Timer),
-    /// A record could not be made durable; the rest of its batch was not carried out (VIS-01).
+    /// A record could not be made durable; the rest of its batch was not carried out (VIS-01). The first fact after that batch.
     AppendFailed {
         /// Why.
         reason: String,

@@ -18,8 +18,8 @@ impl Daemon {
         for effect in effects {
             fault::point_of("before", &effect);
             if let Err(failure) = self.execute_one(effect) {
-                // The rest of the batch stands behind what failed.
-                self.queue.push_back(failure);
+                // The rest of the batch stands behind what failed, and nothing is decided before the planner knows it.
+                self.queue.push_front(failure);
                 return;
             }
             fault::point("order-carried-out");

@@ -306,7 +306,7 @@ impl World {
             if !self.done.contains(name) && when(self, &status) {
                 self.done.insert(name);
                 change(&mut self.config);
-                return Some(Input::Configured(self.config.clone()));
+                return Some(Input::Configured(Box::new(self.config.clone())));
             }
         }
         for (name, when) in self.script.companion_deaths.clone() {
