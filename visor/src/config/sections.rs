@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use visor_planner::{HookPolicy, Millis, OnFailure, RetryPolicy};
 
 use super::WebAddress;
@@ -364,7 +364,7 @@ pub enum EventKind {
 #[serde(deny_unknown_fields, default)]
 pub struct Http {
     /// Address and port to listen on. Empty: off.
-    #[serde(deserialize_with = "address")]
+    #[serde(deserialize_with = "address", serialize_with = "shown_address")]
     pub listen: Option<SocketAddr>,
 }
 
@@ -388,6 +388,14 @@ fn address<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SocketAddr>, D::
             "expected an address and a port such as \"127.0.0.1:9300\", found {text:?}"
         ))
     })
+}
+
+#[expect(clippy::ref_option, reason = "serde hands the field over as it is")]
+fn shown_address<S: Serializer>(address: &Option<SocketAddr>, to: S) -> Result<S::Ok, S::Error> {
+    match address {
+        Some(address) => to.collect_str(address),
+        None => to.serialize_str(""),
+    }
 }
 
 impl Retry {

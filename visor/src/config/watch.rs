@@ -1,0 +1,418 @@
+//! Sees when `config.toml` changes, whatever an editor or a deployment tool does to change it.
+//!
+//! By inotify, without polling: on the file itself (written in place, permissions), on its folder (replaced by a rename, deleted, created),
+//! and on the folder of every symbolic link on the way to it (Kubernetes mounts a configuration behind a link that it switches). A burst
+//! of events is one change, told when it has been quiet for a moment. What changed is for whoever reads the file.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use tokio::io::unix::AsyncFd;
+use tokio::time::{Instant, sleep_until};
+
+use crate::readiness::readable;
+
+/// Editors write, rename and set permissions within milliseconds of each other.
+const QUIET: Duration = Duration::from_millis(100);
+/// A file that never comes to rest is looked at all the same.
+const LONGEST_BURST: Duration = Duration::from_secs(1);
+/// As many links as the system itself follows.
+const MAX_LINKS: usize = 40;
+/// The way to the file may change while it is being watched; it settles long before this.
+const MAX_LOOKS: usize = 8;
+
+/// Watches one file, which need not exist.
+#[derive(Debug)]
+pub struct ConfigWatch {
+    path: PathBuf,
+    quiet: Duration,
+    events: AsyncFd<OwnedFd>,
+    seen: Look,
+    burst: Option<Burst>,
+}
+
+/// Events that have come, and have not been told.
+#[derive(Debug, Clone, Copy)]
+struct Burst {
+    began: Instant,
+    due: Instant,
+}
+
+/// What can be seen of a file without reading it. Any write, rename or change of permissions changes the inode's times or the inode.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Look {
+    File {
+        device: u64,
+        inode: u64,
+        size: u64,
+        mode: u32,
+        written: (i64, i64),
+        changed: (i64, i64),
+    },
+    None(io::ErrorKind),
+}
+
+impl ConfigWatch {
+    /// Begins to watch.
+    ///
+    /// # Errors
+    /// When the system has no more room for watches; SIGHUP still works then.
+    pub fn new(path: &Path) -> io::Result<Self> {
+        Self::with_quiet(path, QUIET)
+    }
+
+    fn with_quiet(path: &Path, quiet: Duration) -> io::Result<Self> {
+        Ok(Self {
+            path: path.to_path_buf(),
+            quiet,
+            events: watch(path)?,
+            seen: look(path),
+            burst: None,
+        })
+    }
+
+    /// Returns when the file has changed since the last time, or since the watching began. May be cancelled and called again:
+    /// nothing is lost.
+    pub async fn changed(&mut self) {
+        loop {
+            let due = self.burst.map(|burst| burst.due);
+            tokio::select! {
+                () = happened(&self.events) => {
+                    let now = Instant::now();
+                    let began = self.burst.map_or(now, |burst| burst.began);
+                    let due = (now + self.quiet).min(began + LONGEST_BURST.max(self.quiet));
+                    self.burst = Some(Burst { began, due });
+                }
+                () = at(due) => {
+                    self.burst = None;
+                    if self.is_different() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Looks again, and watches the way to the file as it is now.
+    fn is_different(&mut self) -> bool {
+        match watch(&self.path) {
+            Ok(events) => self.events = events,
+            Err(error) => {
+                tracing::warn!(config.path = %self.path.display(), %error, "a change of the configuration may go unseen; SIGHUP reads it");
+            }
+        }
+        // After the watch has begun, so that no change falls between the two.
+        let now = look(&self.path);
+        let different = now != self.seen;
+        self.seen = now;
+        different
+    }
+}
+
+async fn at(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for events and takes them all.
+async fn happened(events: &AsyncFd<OwnedFd>) {
+    loop {
+        let Ok(mut ready) = events.readable().await else {
+            // Only without a runtime.
+            return std::future::pending().await;
+        };
+        let mut buffer = [0_u8; 4096];
+        let mut any = false;
+        // Until it would block. Which event it was does not matter: the file is looked at.
+        while rustix::io::read(events.get_ref(), &mut buffer).is_ok_and(|count| count > 0) {
+            any = true;
+        }
+        ready.clear_ready();
+        if any {
+            return;
+        }
+    }
+}
+
+fn look(path: &Path) -> Look {
+    match fs::metadata(path) {
+        Ok(file) => Look::File {
+            device: file.dev(),
+            inode: file.ino(),
+            size: file.size(),
+            mode: file.mode(),
+            written: (file.mtime(), file.mtime_nsec()),
+            changed: (file.ctime(), file.ctime_nsec()),
+        },
+        Err(error) => Look::None(error.kind()),
+    }
+}
+
+fn watch(path: &Path) -> io::Result<AsyncFd<OwnedFd>> {
+    let mut folders = folders(path);
+    let mut looks = 0;
+    loop {
+        let descriptor = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
+        // A file whose permission is gone cannot be watched itself: its folder tells when it comes back.
+        let entries = WatchFlags::ATTRIB
+            | WatchFlags::CREATE
+            | WatchFlags::DELETE
+            | WatchFlags::MOVED_FROM
+            | WatchFlags::MOVED_TO
+            | WatchFlags::DELETE_SELF
+            | WatchFlags::MOVE_SELF
+            | WatchFlags::ONLYDIR;
+        let contents = WatchFlags::MODIFY | WatchFlags::CLOSE_WRITE | WatchFlags::ATTRIB;
+        for folder in &folders {
+            match inotify::add_watch(&descriptor, folder, entries) {
+                // It has gone in this moment: the way has changed, and the next look sees it.
+                Ok(_) | Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        match inotify::add_watch(&descriptor, path, contents) {
+            // What cannot be watched cannot be read either; its folder tells when that changes.
+            Ok(_)
+            | Err(
+                rustix::io::Errno::NOENT
+                | rustix::io::Errno::NOTDIR
+                | rustix::io::Errno::LOOP
+                | rustix::io::Errno::ACCESS,
+            ) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let now = self::folders(path);
+        looks += 1;
+        if now == folders || looks == MAX_LOOKS {
+            return readable(descriptor);
+        }
+        folders = now;
+    }
+}
+
+/// The folders in which a changed entry changes what `path` leads to: its own, and that of every link on the way.
+fn folders(path: &Path) -> BTreeSet<PathBuf> {
+    let mut folders = BTreeSet::new();
+    let mut rest: VecDeque<OsString> = parts(path);
+    let mut at = PathBuf::from("/");
+    if path.is_relative() {
+        at = std::env::current_dir().unwrap_or_default();
+    }
+    let mut links = 0;
+    while let Some(part) = rest.pop_front() {
+        if part == ".." {
+            at.pop();
+            continue;
+        }
+        if rest.is_empty() {
+            folders.insert(at.clone());
+        }
+        let next = at.join(&part);
+        match fs::read_link(&next) {
+            Ok(target) if links < MAX_LINKS => {
+                links += 1;
+                folders.insert(at.clone());
+                if target.is_absolute() {
+                    at = PathBuf::from("/");
+                }
+                for part in parts(&target).into_iter().rev() {
+                    rest.push_front(part);
+                }
+            }
+            Ok(_) | Err(_) => at = next,
+        }
+    }
+    folders
+}
+
+fn parts(path: &Path) -> VecDeque<OsString> {
+    path.components()
+        .filter_map(|component| match component {
+            Component::Normal(part) => Some(part.to_owned()),
+            Component::ParentDir => Some("..".into()),
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::super::Config;
+    use super::*;
+
+    const BRIEF: Duration = Duration::from_millis(20);
+    const PATIENCE: Duration = Duration::from_secs(20);
+    const GOOD: &str = "[restart]\nmax_retries = 7\n";
+
+    async fn is_told(watch: &mut ConfigWatch) -> bool {
+        tokio::time::timeout(PATIENCE, watch.changed()).await.is_ok()
+    }
+
+    /// Nothing more is told than was.
+    async fn is_silent(watch: &mut ConfigWatch) -> bool {
+        tokio::time::timeout(5 * BRIEF, watch.changed()).await.is_err()
+    }
+
+    fn replace(path: &Path, text: &str) {
+        let part = path.with_extension("part");
+        fs::write(&part, text).unwrap();
+        fs::rename(part, path).unwrap();
+    }
+
+    fn permit(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    type Edit = fn(&Path);
+
+    #[tokio::test]
+    async fn vis_13_every_way_to_change_the_file_is_seen_once() {
+        let edits: [(&str, Edit); 10] = [
+            ("in place", |path| fs::write(path, GOOD).unwrap()),
+            ("appended", |path| {
+                let mut file = fs::OpenOptions::new().append(true).open(path).unwrap();
+                file.write_all(b"# more\n").unwrap();
+            }),
+            ("renamed over", |path| replace(path, GOOD)),
+            ("renamed over again", |path| replace(path, GOOD)),
+            ("moved away, written and renamed back", |path| {
+                fs::rename(path, path.with_extension("bak")).unwrap();
+                fs::write(path, "").unwrap();
+                fs::write(path, GOOD).unwrap();
+                permit(path, 0o600);
+            }),
+            ("broken", |path| fs::write(path, "[restart\n").unwrap()),
+            ("mended", |path| fs::write(path, GOOD).unwrap()),
+            ("permission removed", |path| permit(path, 0o000)),
+            ("permission given", |path| permit(path, 0o640)),
+            ("deleted and created", |path| {
+                fs::remove_file(path).unwrap();
+                fs::write(path, GOOD).unwrap();
+            }),
+        ];
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.toml");
+        fs::write(&path, "").unwrap();
+        let mut watch = ConfigWatch::with_quiet(&path, BRIEF).unwrap();
+        assert!(is_silent(&mut watch).await, "before the first change");
+        for (name, edit) in edits {
+            edit(&path);
+            assert!(is_told(&mut watch).await, "{name}");
+            let broken = name == "broken";
+            // Nothing is forbidden to root.
+            let forbidden = name == "permission removed" && !rustix::process::geteuid().is_root();
+            assert_eq!(Config::read(&path).is_err(), broken || forbidden, "{name}");
+            assert!(is_silent(&mut watch).await, "{name}: told twice");
+        }
+    }
+
+    #[tokio::test]
+    async fn vis_13_a_file_that_is_missing_for_a_while_is_told_both_times() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.toml");
+        let mut watch = ConfigWatch::with_quiet(&path, BRIEF).unwrap();
+        fs::write(&path, GOOD).unwrap();
+        assert!(is_told(&mut watch).await, "created");
+        fs::remove_file(&path).unwrap();
+        assert!(is_told(&mut watch).await, "deleted");
+        fs::write(&path, GOOD).unwrap();
+        assert!(is_told(&mut watch).await, "created again");
+    }
+
+    #[tokio::test]
+    async fn vis_13_a_link_that_is_switched_is_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        // As Kubernetes mounts it: config.toml -> ..data/config.toml, ..data -> a folder per version.
+        let version = |name: &str, text: &str| {
+            fs::create_dir(root.join(name)).unwrap();
+            fs::write(root.join(name).join("config.toml"), text).unwrap();
+        };
+        let switch = |name: &str| {
+            let part = root.join("..part");
+            symlink(name, &part).unwrap();
+            fs::rename(part, root.join("..data")).unwrap();
+        };
+        version("..1", "");
+        switch("..1");
+        let path = root.join("config.toml");
+        symlink("..data/config.toml", &path).unwrap();
+        let mut watch = ConfigWatch::with_quiet(&path, BRIEF).unwrap();
+        for name in ["..2", "..3"] {
+            version(name, GOOD);
+            switch(name);
+            assert!(is_told(&mut watch).await, "{name}");
+            assert_eq!(Config::read(&path).unwrap().restart.max_retries, 7);
+        }
+        // The folder behind the link is watched too.
+        replace(&root.join("..3/config.toml"), "");
+        assert!(is_told(&mut watch).await, "renamed over behind the link");
+        fs::write(root.join("..3/config.toml"), GOOD).unwrap();
+        assert!(is_told(&mut watch).await, "written behind the link");
+        // A link to elsewhere, by an absolute path.
+        let elsewhere = tempfile::tempdir().unwrap();
+        let target = elsewhere.path().join("visor.toml");
+        fs::write(&target, GOOD).unwrap();
+        fs::remove_file(&path).unwrap();
+        symlink(&target, &path).unwrap();
+        assert!(is_told(&mut watch).await, "another link");
+        replace(&target, "");
+        assert!(is_told(&mut watch).await, "renamed over elsewhere");
+    }
+
+    #[tokio::test]
+    async fn vis_13_a_burst_is_one_change_and_others_files_are_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.toml");
+        fs::write(&path, "").unwrap();
+        let mut watch = ConfigWatch::with_quiet(&path, BRIEF).unwrap();
+        for _ in 0..1000 {
+            fs::write(&path, GOOD).unwrap();
+            replace(&path, GOOD);
+        }
+        assert!(is_told(&mut watch).await);
+        assert!(is_silent(&mut watch).await, "told twice");
+        for name in ["journal", "visor.lock", "current"] {
+            fs::write(dir.path().join(name), "x").unwrap();
+        }
+        assert!(is_silent(&mut watch).await, "another file");
+    }
+
+    #[tokio::test]
+    async fn vis_13_a_loop_that_does_other_things_meanwhile_misses_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.toml");
+        fs::write(&path, "").unwrap();
+        let mut watch = ConfigWatch::with_quiet(&path, BRIEF).unwrap();
+        fs::write(&path, GOOD).unwrap();
+        let began = Instant::now();
+        // Cancelled every millisecond, much sooner than the burst is over.
+        while tokio::time::timeout(Duration::from_millis(1), watch.changed())
+            .await
+            .is_err()
+        {
+            assert!(began.elapsed() < PATIENCE);
+        }
+    }
+
+    #[test]
+    fn a_link_that_leads_to_itself_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.toml");
+        symlink("config.toml", &path).unwrap();
+        assert_eq!(look(&path), look(&path));
+        assert!(folders(&path).contains(dir.path()));
+    }
+}
