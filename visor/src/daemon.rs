@@ -229,17 +229,22 @@ impl Daemon {
         self.host.forget_node();
         self.block_rate.forget();
         let ended = match (exit.code, exit.signal) {
+            // The codes have a meaning only for the node.
+            _ if exit.process.is_some() => visor_planner::Exit::Unknown,
             (Some(code), _) => visor_planner::Exit::Code(code),
             (None, Some(signal)) => visor_planner::Exit::Signal(signal),
             (None, None) => visor_planner::Exit::Unknown,
         };
-        self.queue.push_back(Input::NodeExited {
-            exit: ended,
-            companion: None,
+        self.queue.push_back(match exit.failed_start {
+            Some(reason) => Input::NodeStartFailed { reason },
+            None => Input::NodeExited {
+                exit: ended,
+                companion: exit.process.clone(),
+            },
         });
         self.settle();
         // After the answer, so that nothing is written before it.
-        tracing::info!(node.pid = exit.pid, node.exit = ?ended, "the node and all that it started are gone");
+        tracing::info!(node.pid = exit.pid, node.exit = ?ended, node.companion = exit.process, "the node and all that it started are gone");
     }
 
     fn linked(&mut self, run: u64, event: LinkEvent) {
@@ -310,6 +315,14 @@ impl Daemon {
     fn shown(&self) -> pb::Status {
         let mut shown = status::of(&self.planner.status());
         shown.pinned_chain = self.pinned_chain.clone();
+        shown.companions = self
+            .host
+            .companions()
+            .map(|(name, pid)| pb::CompanionProcess {
+                name: name.to_owned(),
+                pid,
+            })
+            .collect();
         shown.config_problem = self.config_problem.clone();
         shown.started_unix_ms = self.started_unix_ms;
         shown.journal_failed = self.journal_failed;

@@ -7,20 +7,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use rustix::process::Pid;
 use tokio::sync::mpsc;
 
 use crate::adapter::governance::{Link, LinkEvent};
+use crate::adoption::identify;
 use crate::backup;
 use crate::certificate::Notary;
 use crate::config::{Config, ConfigError};
 use crate::fault;
 use crate::home::Home;
-use crate::lock::NodeLock;
-use crate::process::{Exit, Found, Launch, Node, ProcessError, StopOrder, clear, find_running};
-use crate::run_config::RunConfig;
+use crate::lock::{Holder, NodeLock};
+use crate::process::{Exit, Found, ProcessError, Ready, StopOrder, Unit, clear, find_running};
+use crate::run_config::{ProgramMissing, RunConfig};
 use crate::staging::{Job, LiveUpgrades, Order, Outcome};
-use crate::swap::{self, SwapError};
+use crate::swap::{self, ReadySwitch, SwapError};
 
 /// Why an effect on the host failed.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +39,20 @@ pub enum ExecuteError {
         /// The home.
         home: PathBuf,
     },
+    /// A binary of the version is missing.
+    #[error(transparent)]
+    Program(#[from] ProgramMissing),
+    /// A node of this home runs that is of no known version.
+    #[error(
+        "adopt the running node (pid {pid}): its program {program} lies in no version folder of this home, and `current` leads to \
+         none either. Stop it, or point `current` to its folder", program = program.display()
+    )]
+    UnknownNode {
+        /// Its id.
+        pid: u32,
+        /// What it runs.
+        program: PathBuf,
+    },
     /// There was no thread for staging.
     #[error("begin to stage")]
     Thread {
@@ -51,16 +65,26 @@ pub enum ExecuteError {
     Swap(#[from] SwapError),
 }
 
-/// A version folder that was read while there was time.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A version made ready while there was time.
+#[derive(Debug)]
 struct Prepared {
     version: String,
     folder: String,
-    launch: Launch,
+    ready: Ready,
     socket: PathBuf,
+    /// Present until the switch is done.
+    switch: Option<ReadySwitch>,
 }
 
-/// A start that succeeded: the binary's exec is done.
+/// A node that was found running, with its companions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Adopted {
+    pub(crate) pid: u32,
+    /// Of the folder that its program belongs to, where that can be told.
+    pub(crate) version: Option<String>,
+}
+
+/// A start that succeeded: every exec is done.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Started {
     pub(crate) pid: u32,
@@ -85,7 +109,7 @@ pub(crate) struct Host {
     /// Present when the operator has pinned a genesis.
     notary: Option<Arc<Notary>>,
     prepared: Option<Prepared>,
-    node: Option<Node>,
+    unit: Option<Unit>,
     link: Option<Link>,
     /// Counts the links, so that a report of an earlier run is not taken for one of the present node.
     run: u64,
@@ -103,7 +127,7 @@ impl Host {
             channels,
             notary,
             prepared: None,
-            node: None,
+            unit: None,
             link: None,
             run: 0,
             staging: None,
@@ -111,66 +135,120 @@ impl Host {
         }
     }
 
-    /// Reads what a start of this version will need, so that nothing is read between an exit and an exec (VIS-05).
+    /// Makes ready what a switch to this version and its start will need, so that between an exit and the exec that answers
+    /// it nothing is left but the rename and the start (VIS-05).
     ///
-    /// A folder that cannot be read is no error here: the start that needs it will say so.
+    /// A version that cannot be used is no error here: the order that needs it will say so.
     pub(crate) fn prepare(&mut self, version: &str) {
         self.prepared = self.read(version).ok();
+        if let Some(prepared) = &mut self.prepared {
+            prepared.switch = swap::prepare(&self.home, &prepared.folder).ok();
+        }
     }
 
-    fn read(&self, version: &str) -> Result<Prepared, ExecuteError> {
-        let folder = self
-            .home
+    fn folder_of(&self, version: &str) -> Result<String, ExecuteError> {
+        self.home
             .folder_of_version(version)
             .ok_or_else(|| ExecuteError::NoFolder {
                 version: version.to_owned(),
                 home: self.home.root().to_path_buf(),
-            })?;
+            })
+    }
+
+    fn read(&self, version: &str) -> Result<Prepared, ExecuteError> {
+        let folder = self.folder_of(version)?;
         let path = self.home.folder(&folder);
         let run = RunConfig::read(&path)?;
+        run.check_programs(&path)?;
         let output = &self.config.node.log_file;
-        let launch = Launch {
-            program: run.program(&path),
-            arguments: run.node.args,
-            output: (!output.as_os_str().is_empty()).then(|| self.home.root().join(output)),
-        };
+        let output = (!output.as_os_str().is_empty()).then(|| self.home.root().join(output));
         Ok(Prepared {
             version: version.to_owned(),
             folder,
-            launch,
+            ready: run.launch(&path, output).ready()?,
             socket: run.node.socket,
+            switch: None,
         })
     }
 
-    fn prepared(&mut self, version: &str) -> Result<Prepared, ExecuteError> {
-        match &self.prepared {
-            Some(prepared) if prepared.version == version => Ok(prepared.clone()),
-            _ => self.read(version),
+    fn take_prepared(&mut self, version: &str) -> Result<Prepared, ExecuteError> {
+        // What was read before is good for one start: the operator may change the file before the next.
+        match self.prepared.take() {
+            Some(prepared) if prepared.version == version => Ok(prepared),
+            Some(_) | None => self.read(version),
         }
     }
 
-    /// Starts a version.
-    pub(crate) fn start(&mut self, version: &str) -> Result<Started, ExecuteError> {
-        let prepared = self.prepared(version)?;
-        // What was read before is good for one start: the operator may change the file before the next.
-        self.prepared = None;
-        let node = Node::start(&prepared.launch, &self.lock, self.stop_order())?;
-        let started = Started {
-            pid: node.pid(),
+    /// Starts a version: its node and its companions. Nothing: one of them could not be started, and the exit of the
+    /// others will say so.
+    pub(crate) fn start(&mut self, version: &str) -> Result<Option<Started>, ExecuteError> {
+        let prepared = self.take_prepared(version)?;
+        let unit = Unit::start(&prepared.ready, &self.lock, self.stop_order())?;
+        let started = unit.is_whole().then(|| Started {
+            pid: unit.pid(),
             at: Instant::now(),
-        };
-        self.node = Some(node);
-        self.open_link(prepared.socket);
-        fault::point("link-opened");
+        });
+        self.unit = Some(unit);
+        if started.is_some() {
+            self.open_link(prepared.socket);
+            fault::point("link-opened");
+        }
         Ok(started)
     }
 
-    /// Watches a node that was found running (VIS-04).
-    pub(crate) fn adopt(&mut self, main: Pid, version: &str) -> Result<(), ExecuteError> {
-        let socket = self.read(version)?.socket;
-        self.node = Some(Node::adopt(main, &self.lock, self.stop_order())?);
-        self.open_link(socket);
-        Ok(())
+    /// Ends what a dead unit left behind, and takes over one that runs (VIS-04). One that is not complete any more is
+    /// stopped in order: that is its exit.
+    pub(crate) async fn adopt_running(&mut self) -> Result<Option<Adopted>, ExecuteError> {
+        loop {
+            let mains = match find_running(&self.lock).await.map_err(ProcessError::from)? {
+                Found::Nothing => return Ok(None),
+                Found::Leftovers => {
+                    clear(&self.lock, self.config.stop.grace).await;
+                    continue;
+                }
+                Found::Mains(mains) => mains,
+            };
+            // It ended in this moment; look again.
+            let Some(running) = identify(&self.home, &mains) else {
+                continue;
+            };
+            let adopted = Unit::adopt(&running.unit, &self.lock, self.stop_order());
+            let mut unit = match adopted {
+                Ok(unit) => unit,
+                Err(_) if mains.iter().any(|main| Holder::read(main.holder.pid).is_none()) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            if !unit.is_whole() {
+                let missing: Vec<String> = running.unit.missing.iter().map(ToString::to_string).collect();
+                tracing::warn!(unit.missing = ?missing, "a part of what runs has ended while no visor watched; stopping the rest");
+                unit.exit().await;
+                continue;
+            }
+            let pid = unit.pid();
+            let Some(watched) = running.watched else {
+                let program = mains.into_iter().next().map(|main| main.program);
+                return Err(ExecuteError::UnknownNode {
+                    pid,
+                    program: program.unwrap_or_default(),
+                });
+            };
+            let socket = RunConfig::read(&self.home.folder(&self.folder_of(&watched)?))?
+                .node
+                .socket;
+            let companions: Vec<_> = unit.companions().collect();
+            tracing::info!(node.pid = pid, node.version = %watched, unit.companions = ?companions, "adopted the running node");
+            self.unit = Some(unit);
+            self.open_link(socket);
+            return Ok(Some(Adopted {
+                pid,
+                version: running.version,
+            }));
+        }
+    }
+
+    /// Names and process ids of the companions that run, in the order of their starts.
+    pub(crate) fn companions(&self) -> impl Iterator<Item = (&str, u32)> {
+        self.unit.iter().flat_map(Unit::companions)
     }
 
     fn open_link(&mut self, socket: PathBuf) {
@@ -189,26 +267,26 @@ impl Host {
     /// Begins to stop the node (VIS-08). False: there is none.
     pub(crate) fn stop(&mut self) -> bool {
         let order = self.stop_order();
-        match &self.node {
-            Some(node) => {
-                node.stop(order);
+        match &self.unit {
+            Some(unit) => {
+                unit.stop(order);
                 true
             }
             None => false,
         }
     }
 
-    /// Waits for the end of the node that runs; for ever when none does.
+    /// Waits for the end of the node that runs and of its companions; for ever when none does.
     pub(crate) async fn exit(&mut self) -> Exit {
-        match &mut self.node {
-            Some(node) => node.exit().await,
+        match &mut self.unit {
+            Some(unit) => unit.exit().await,
             None => std::future::pending().await,
         }
     }
 
     /// The node is gone: nothing of it is watched any more.
     pub(crate) fn forget_node(&mut self) {
-        self.node = None;
+        self.unit = None;
         self.link = None;
     }
 
@@ -219,8 +297,14 @@ impl Host {
 
     /// Makes `current` lead to a version (VIS-07).
     pub(crate) fn swap(&mut self, version: &str) -> Result<(), ExecuteError> {
-        let folder = self.prepared(version)?.folder;
-        Ok(swap::switch(&self.home, &folder)?)
+        let mut prepared = self.take_prepared(version)?;
+        let done = prepared.switch.take().is_some_and(|ready| ready.switch().is_ok());
+        if !done {
+            swap::switch(&self.home, &prepared.folder)?;
+        }
+        // The start follows.
+        self.prepared = Some(prepared);
+        Ok(())
     }
 
     /// Makes the switch durable.
@@ -244,7 +328,7 @@ impl Host {
         }
         // At most one at a time: the one before ends when it is dropped.
         self.staging = None;
-        let current = self.read(current)?.folder;
+        let current = self.folder_of(current)?;
         let job = Job::begin(
             self.home.clone(),
             self.config.staging.clone(),
@@ -285,16 +369,7 @@ impl Host {
 
     /// The binary of a version, when its folder is there.
     pub(crate) fn program(&self, version: &str) -> Option<PathBuf> {
-        self.read(version).ok().map(|prepared| prepared.launch.program)
-    }
-
-    /// Sends SIGTERM, then SIGKILL, to everything that a dead node left behind.
-    pub(crate) async fn clear_leftovers(&self) {
-        clear(&self.lock, self.config.stop.grace).await;
-    }
-
-    /// Looks for a node that runs.
-    pub(crate) async fn find_running(&self) -> Result<Found, ExecuteError> {
-        Ok(find_running(&self.lock).await.map_err(ProcessError::from)?)
+        let folder = self.home.folder(&self.folder_of(version).ok()?);
+        Some(RunConfig::read(&folder).ok()?.program(&folder))
     }
 }

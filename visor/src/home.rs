@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::fault;
-use crate::run_config::RunConfig;
+use crate::run_config::{RunConfig, is_version};
 
 /// The longest path that a UNIX socket address can hold: `sun_path` is 108 bytes including the closing zero.
 const MAX_SOCKET_PATH: usize = 107;
@@ -174,20 +174,28 @@ impl Home {
             .find(|folder| self.version_of(folder).as_deref() == Some(version))
     }
 
-    /// Every version with a complete folder.
+    /// Every version with a complete folder: one that could be started, with its companions (VIS-05).
     #[must_use]
     pub fn versions(&self) -> Vec<String> {
-        let Ok(entries) = fs::read_dir(&self.root) else {
-            return Vec::new();
+        let complete = |name: &String| {
+            let path = self.folder(name);
+            RunConfig::read(&path).is_ok_and(|run| run.check_programs(&path).is_ok())
         };
-        entries
-            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-            .filter(|name| name.starts_with('v'))
+        self.version_folders()
+            .filter(complete)
             .filter_map(|name| {
                 self.version_of(&name)
                     .filter(|version| name == Self::folder_name(version))
             })
             .collect()
+    }
+
+    /// The folders that have the form of a version's.
+    pub(crate) fn version_folders(&self) -> impl Iterator<Item = String> {
+        let entries = fs::read_dir(&self.root).into_iter().flatten();
+        entries
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .filter(|name| name.strip_prefix('v').is_some_and(is_version))
     }
 
     /// Removes what a staging left behind that never finished. Best effort: it only takes room.

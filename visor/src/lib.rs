@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod adapter;
+mod adoption;
 pub mod backup;
 pub mod block_rate;
 pub mod certificate;

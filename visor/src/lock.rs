@@ -7,14 +7,15 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{FlockOperation, flock};
-use rustix::process::Pid;
+use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 
 use crate::fault;
 
@@ -65,10 +66,10 @@ fn try_flock(file: &File) -> io::Result<bool> {
     }
 }
 
-/// Held for as long as this visor lives.
+/// Held for as long as this visor lives, also across its own re-execution.
 #[derive(Debug)]
 pub struct VisorLock {
-    _file: File,
+    held: OwnedFd,
 }
 
 impl VisorLock {
@@ -83,6 +84,10 @@ impl VisorLock {
         };
         let mut file = open(path).map_err(failed)?;
         let began = Instant::now();
+        // The image before this one held it, and left it open for this one.
+        if let Some(held) = inherited(&file).map_err(failed)? {
+            return Ok(Self { held });
+        }
         while !try_flock(&file).map_err(failed)? {
             let mut holder = String::new();
             file.seek(SeekFrom::Start(0)).map_err(failed)?;
@@ -111,8 +116,59 @@ impl VisorLock {
         fault::point("lock-emptied");
         file.seek(SeekFrom::Start(0)).map_err(failed)?;
         writeln!(file, "{}", std::process::id()).map_err(failed)?;
-        Ok(Self { _file: file })
+        Ok(Self { held: file.into() })
     }
+
+    /// Runs `execute`, which replaces the program of this process, with a lock that the new program inherits.
+    pub(crate) fn inheritable<T>(&self, execute: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        fcntl_setfd(&self.held, FdFlags::empty())?;
+        let result = execute();
+        // It failed. A child that was started in between holds a copy until it ends, which does no harm.
+        fcntl_setfd(&self.held, FdFlags::CLOEXEC)?;
+        result
+    }
+}
+
+/// A descriptor of the lock that was open when this program began to run in its process: the proof that the lock is ours.
+/// Closed again in favour of a copy that no child inherits.
+fn inherited(file: &File) -> io::Result<Option<OwnedFd>> {
+    let mut holder = String::new();
+    let mut reader = file;
+    reader.read_to_string(&mut holder)?;
+    if holder.trim() != std::process::id().to_string() {
+        return Ok(None);
+    }
+    let identity = file.metadata().map(|metadata| (metadata.dev(), metadata.ino()))?;
+    let own = pidfd_open(getpid(), PidfdFlags::empty())?;
+    for entry in fs::read_dir("/proc/self/fd")? {
+        let Some(number) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        // The descriptor of this very listing is among them, and gone when it is asked for.
+        if number == file.as_raw_fd() {
+            continue;
+        }
+        let Ok(copy) = pidfd_getfd(&own, number, PidfdGetfdFlags::empty()) else {
+            continue;
+        };
+        let copy = File::from(copy);
+        let is_lock = copy
+            .metadata()
+            .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == identity);
+        if is_lock && inheritable(number)? && try_flock(&copy)? {
+            nix::unistd::close(number)?;
+            return Ok(Some(copy.into()));
+        }
+    }
+    Ok(None)
+}
+
+/// Everything that this program opens itself is closed at an exec; what is not came from the image before.
+fn inheritable(number: RawFd) -> io::Result<bool> {
+    let text = fs::read_to_string(format!("/proc/self/fdinfo/{number}"))?;
+    let flags = text.lines().find_map(|line| line.strip_prefix("flags:"));
+    let flags = flags.and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok());
+    Ok(flags.is_some_and(|flags| flags & OFlags::CLOEXEC.bits() == 0))
 }
 
 /// The lock of the node's process tree.
@@ -169,7 +225,7 @@ impl NodeLock {
         let mut holders: Vec<Holder> = processes
             .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
             .filter_map(Pid::from_raw)
-            .filter(|pid| *pid != rustix::process::getpid())
+            .filter(|pid| *pid != getpid())
             .filter(|pid| self.is_open_in(*pid, identity))
             .filter_map(Holder::read)
             .collect();

@@ -92,11 +92,38 @@ pub fn current(home: &Home) -> Result<Option<String>, SwapError> {
     }
 }
 
+/// A switch of which only the rename is left to do.
+#[derive(Debug)]
+pub struct ReadySwitch {
+    part: PathBuf,
+    path: PathBuf,
+}
+
+impl ReadySwitch {
+    /// Does it. When this fails, nothing has changed, and [`switch`] says what is wrong.
+    ///
+    /// # Errors
+    /// When `current` is no link any more, or the system refuses.
+    pub fn switch(self) -> Result<(), SwapError> {
+        fs::rename(&self.part, &self.path).map_err(failed("switch", &self.path))?;
+        fault::point("swap-renamed");
+        Ok(())
+    }
+}
+
 /// Makes `current` lead to `folder`. Doing it twice is the same as once (VIS-02).
 ///
 /// # Errors
 /// When the folder is missing, `current` is no link, or the system refuses.
 pub fn switch(home: &Home, folder: &str) -> Result<(), SwapError> {
+    prepare(home, folder)?.switch()
+}
+
+/// Does all of a switch but the rename.
+///
+/// # Errors
+/// As [`switch`].
+pub fn prepare(home: &Home, folder: &str) -> Result<ReadySwitch, SwapError> {
     let path = home.current();
     if let Ok(metadata) = fs::symlink_metadata(&path)
         && !metadata.is_symlink()
@@ -115,9 +142,7 @@ pub fn switch(home: &Home, folder: &str) -> Result<(), SwapError> {
     }
     symlink(folder, &part).map_err(failed("create the link", &part))?;
     fault::point("swap-linked");
-    fs::rename(&part, &path).map_err(failed("switch", &path))?;
-    fault::point("swap-renamed");
-    Ok(())
+    Ok(ReadySwitch { part, path })
 }
 
 /// Makes the switch durable.
@@ -153,6 +178,21 @@ mod tests {
             assert_eq!(fs::read_link(home.current()).unwrap(), Path::new("v1.1.0"));
         }
         sync(&home).unwrap();
+    }
+
+    #[test]
+    fn vis_07_a_prepared_switch_is_one_rename_and_never_replaces_a_folder() {
+        let (_dir, home) = home(&["genesis", "v1.1.0"]);
+        switch(&home, "genesis").unwrap();
+        let ready = prepare(&home, "v1.1.0").unwrap();
+        assert_eq!(current(&home).unwrap().as_deref(), Some("genesis"));
+        ready.switch().unwrap();
+        assert_eq!(current(&home).unwrap().as_deref(), Some("v1.1.0"));
+        let ready = prepare(&home, "genesis").unwrap();
+        fs::remove_file(home.current()).unwrap();
+        fs::create_dir(home.current()).unwrap();
+        assert!(matches!(ready.switch(), Err(SwapError::Io { .. })));
+        assert!(home.current().is_dir());
     }
 
     #[test]

@@ -99,6 +99,7 @@ pub(super) fn init(arguments: &InitArguments) -> Result<u8, CommandError> {
             args: arguments.node_arguments.clone(),
             socket,
         },
+        companions: Vec::new(),
     };
     if run.version().is_none() {
         return Err(config_error(InitError::NoVersion {

@@ -12,6 +12,7 @@ use crate::daemon::{self, Ended};
 use crate::exit_code;
 use crate::home::Home;
 use crate::lock::VisorLock;
+use crate::process::re_exec;
 
 #[derive(clap::Args)]
 pub(super) struct RunArguments {
@@ -25,36 +26,22 @@ pub(super) fn run(arguments: &RunArguments) -> Result<u8, CommandError> {
     // Before anything is looked at: what another visor is changing must not be read.
     let lock = VisorLock::acquire(&home.visor_lock())?;
     start_log(&config.log);
-    let runtime = runtime()?;
-    let ended = runtime.block_on(daemon::run(&home, &config));
-    // A staging thread may be in the middle of a fetch; nobody waits for it.
-    runtime.shutdown_background();
-    drop(lock);
-    match ended? {
-        Ended::Code(code) => Ok(code),
-        Ended::SelfRestart => Err(CommandError::new(
-            exit_code::FAILED,
-            NotRestarted { source: start_anew() },
-        )),
+    let mut config = config;
+    loop {
+        let runtime = runtime()?;
+        let ended = runtime.block_on(daemon::run(&home, &config));
+        // A staging thread may be in the middle of a fetch; nobody waits for it.
+        runtime.shutdown_background();
+        match ended? {
+            Ended::Code(code) => return Ok(code),
+            Ended::SelfRestart => {
+                // It returns only when it fails: then this program goes on, and adopts the node itself.
+                let error = re_exec(&lock);
+                tracing::error!(%error, "visor cannot become the program at its path; it goes on as it is");
+                config = Config::read(&home.config()).unwrap_or(config);
+            }
+        }
     }
-}
-
-/// Becomes the program that lies at this one's path now. Returns only when that fails.
-fn start_anew() -> std::io::Error {
-    use std::os::unix::process::CommandExt as _;
-    match std::env::current_exe() {
-        Ok(program) => std::process::Command::new(program)
-            .args(std::env::args_os().skip(1))
-            .exec(),
-        Err(error) => error,
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("start visor anew; the node runs on, start visor by hand")]
-struct NotRestarted {
-    #[source]
-    source: std::io::Error,
 }
 
 /// One thread runs everything: a daemon that mostly waits needs no more.

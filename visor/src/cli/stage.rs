@@ -250,7 +250,7 @@ fn code_of(error: &StagingError) -> u8 {
         | StagingError::Version(_)
         | StagingError::TooLarge { .. }
         | StagingError::Digest(_) => exit_code::REFUSED,
-        StagingError::RunConfig(_) => exit_code::CONFIG,
+        StagingError::RunConfig(_) | StagingError::Program(_) => exit_code::CONFIG,
         StagingError::Fetch(_) | StagingError::NotInPlace { .. } | StagingError::Io { .. } => {
             exit_code::FAILED
         }

@@ -10,11 +10,13 @@ use visor_planner::{Observed, Process, Record, RecoverError, Timestamp, Version,
 
 use super::{Daemon, Facts, QUEUE};
 use crate::adapter::governance::EXIT_CODES;
+
+use crate::adoption::identify;
 use crate::block_rate::BlockRate;
 use crate::certificate::{Notary, Pin, PinError};
-use crate::cli::{CommandError, chain};
+use crate::cli::CommandError;
 use crate::config::Config;
-use crate::execute::{Channels, Host};
+use crate::execute::{Channels, ExecuteError, Host};
 use crate::exit_code;
 use crate::fault;
 use crate::home::Home;
@@ -22,7 +24,7 @@ use crate::jobs::Jobs;
 use crate::journal::{Entry, Journal};
 use crate::lock::{Holder, NodeLock};
 use crate::notify::{Facts as HostFacts, Notifier};
-use crate::process::{Found, is_main};
+use crate::process::mains;
 use crate::rpc::Ticket;
 use crate::status;
 use crate::swap;
@@ -38,17 +40,13 @@ pub fn last_known(home: &Home) -> Result<pb::Status, CommandError> {
     } else {
         Vec::new()
     };
-    let node = NodeLock::new(home.node_lock())
-        .holders()
-        .into_iter()
-        .find(is_main)
-        .map(|main| {
-            (
-                process_of(&main),
-                main.program()
-                    .and_then(|program| version_of_program(home, &program)),
-            )
-        });
+    let mains = mains(&NodeLock::new(home.node_lock()).holders());
+    let node = identify(home, &mains).and_then(|running| {
+        Some((
+            process_of(&running.unit.node()?.holder),
+            running.version.map(Version),
+        ))
+    });
     let observed = observe(home, node)?;
     let records: Vec<Record> = entries.into_iter().map(|entry| entry.record).collect();
     let (planner, _effects) = recover(config.planner(EXIT_CODES), now(), &records, observed)
@@ -100,10 +98,6 @@ fn process_of(main: &Holder) -> Process {
     }
 }
 
-fn version_of_program(home: &Home, program: &std::path::Path) -> Option<Version> {
-    home.version_of(&home.folder_of(program)?).map(Version)
-}
-
 pub(super) fn now() -> Timestamp {
     let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
@@ -117,7 +111,6 @@ impl Daemon {
         entries: &[Entry],
         orders: mpsc::Receiver<Ticket>,
     ) -> Result<(Self, Facts), CommandError> {
-        let failed = |error| CommandError::new(exit_code::FAILED, error);
         let (links, link_facts) = mpsc::channel(QUEUE);
         let (outcomes, outcome_facts) = mpsc::channel(QUEUE);
         let notary = pin(home, config)?.map(|pin| Arc::new(Notary::new(pin)));
@@ -135,44 +128,12 @@ impl Daemon {
         };
         let mut host = Host::new(home.clone(), config.clone(), channels, notary);
 
-        let node = loop {
-            match host.find_running().await.map_err(failed)? {
-                Found::Nothing => break None,
-                Found::Leftovers => host.clear_leftovers().await,
-                Found::Node { main, program } => {
-                    let version = version_of_program(home, &program);
-                    let fallback = || {
-                        swap::current(home)
-                            .ok()
-                            .flatten()
-                            .and_then(|folder| home.version_of(&folder))
-                    };
-                    let Some(watched) = version
-                        .as_ref()
-                        .map(|version| version.0.clone())
-                        .or_else(fallback)
-                    else {
-                        return Err(CommandError::new(
-                            exit_code::CONFIG,
-                            UnknownNode {
-                                pid: process_of(&main).pid,
-                                program,
-                            },
-                        ));
-                    };
-                    match host.adopt(main.pid, &watched) {
-                        Ok(()) => {
-                            tracing::info!(node.pid = process_of(&main).pid, node.version = %watched, "adopted the running node");
-                            break Some((process_of(&main), version));
-                        }
-                        // It ended in this moment; look again.
-                        Err(error) if Holder::read(main.pid).is_none() => {
-                            tracing::debug!(error = %chain(&error), "the node ended while it was being adopted");
-                        }
-                        Err(error) => return Err(failed(error)),
-                    }
-                }
+        let node = match host.adopt_running().await {
+            Ok(adopted) => adopted.map(|node| (Process { pid: node.pid }, node.version.map(Version))),
+            Err(error @ ExecuteError::UnknownNode { .. }) => {
+                return Err(CommandError::new(exit_code::CONFIG, error));
             }
+            Err(error) => return Err(CommandError::new(exit_code::FAILED, error)),
         };
 
         fault::point("node-looked-for");
@@ -225,15 +186,4 @@ struct UnusablePin {
 struct Contradiction {
     #[source]
     source: RecoverError,
-}
-
-/// A node of this home runs that is of no known version.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "adopt the running node (pid {pid}): its program {program} lies in no version folder of this home, and `current` leads to \
-     none either. Stop it, or point `current` to its folder", program = program.display()
-)]
-struct UnknownNode {
-    pid: u32,
-    program: std::path::PathBuf,
 }

@@ -117,7 +117,9 @@ impl Daemon {
 
     fn start(&mut self, version: &Version, why: &'static str) {
         match self.host.start(&version.0) {
-            Ok(started) => {
+            // The others are being stopped; their exit brings the reason.
+            Ok(None) => {}
+            Ok(Some(started)) => {
                 let exit_to_exec_us = self
                     .exit_seen
                     .take()

@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::companions;
 use super::digest::{DigestError, file_digest};
 use super::fetch::{FetchError, fetch};
 use crate::config::{ConfigError, Staging};
 use crate::fault;
 use crate::home::{Home, sync_directory, write_durably};
 use crate::process::{ProbeError, run_probe};
-use crate::run_config::RunConfig;
+use crate::run_config::{ProgramMissing, RunConfig};
 
 /// An answer to `version --output json` is one short line; this is far more.
 const MAX_VERSION_OUTPUT: u64 = 64 << 10;
@@ -103,6 +104,9 @@ pub enum StagingError {
         /// Where it belongs.
         folder: PathBuf,
     },
+    /// A companion would not be found.
+    #[error(transparent)]
+    Program(#[from] ProgramMissing),
     /// The folder is named for one version, and its run configuration for another.
     #[error("use {folder}: expected run-config.toml with the name \"v{expected}\", found \"{found}\"", folder = folder.display())]
     OtherName {
@@ -240,7 +244,10 @@ pub(super) async fn build(
     staged_for: Option<&str>,
 ) -> Result<(), StagingError> {
     let folder = home.folder(&Home::folder_name(version));
-    let mut run = RunConfig::read(&home.folder(current))?;
+    let running = RunConfig::read(&home.folder(current))?;
+    // Before the fetch: the operator should not wait for it to hear of this.
+    running.check_companion_programs(&home.folder(current))?;
+    let mut run = running.clone();
     let binary = PathBuf::from(run.node.binary.file_name().unwrap_or_else(|| "node".as_ref()));
     match fs::remove_dir_all(work) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -265,6 +272,8 @@ pub(super) async fn build(
         fault::point("staging-probed");
         run.name = format!("v{version}");
         run.node.binary = binary;
+        companions::install(&home.folder(current), &running, work, &mut run)?;
+        fault::point("staging-companions");
         run.write(work)
             .map_err(io_error("write the run configuration in", work))?;
         if let Some(id) = staged_for {
@@ -343,6 +352,7 @@ pub async fn verify_folder(
             found: run.name,
         });
     }
+    run.check_companion_programs(folder)?;
     let program = run.program(folder);
     if let Some(artifact) = artifact {
         file_digest(&program, artifact.size, &artifact.sha256)?;

@@ -3,6 +3,7 @@
 //! Owns `staging/` and the making of `vX.Y.Z/`. Invariants: bytes become executable only after their size and SHA-256
 //! were found equal to the plan's (VIS-06); a version folder appears complete, by one rename, or not at all.
 
+mod companions;
 mod digest;
 mod fetch;
 mod install;

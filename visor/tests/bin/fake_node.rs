@@ -126,7 +126,10 @@ fn main() -> Result<ExitCode> {
             )?;
             Ok(ExitCode::from(code))
         }
-        ["helper", home, setsid, ignore] => helper(Path::new(home), setsid == "true", ignore == "true"),
+        ["companion", home, name, flags] => companion(Path::new(home), name, flags),
+        ["helper", home, setsid, ignore, held] => {
+            helper(Path::new(home), setsid == "true", ignore == "true", held)
+        }
         _ => bail!("unknown arguments {arguments:?}"),
     }
 }
@@ -184,11 +187,11 @@ fn lock(home: &Path, name: &str, operation: FlockOperation) -> Result<Option<Fil
     }
 }
 
-fn helper(home: &Path, setsid: bool, ignore: bool) -> Result<ExitCode> {
+fn helper(home: &Path, setsid: bool, ignore: bool, held: &str) -> Result<ExitCode> {
     if setsid {
         rustix::process::setsid()?;
     }
-    let _held = lock(home, "helpers", FlockOperation::NonBlockingLockShared)?;
+    let _held = lock(home, held, FlockOperation::NonBlockingLockShared)?;
     append(home, &format!("helper {}", std::process::id()))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -255,6 +258,56 @@ fn chatter(home: &Path, per_second: u64) -> Result<()> {
     }
 }
 
+/// A process beside the node. Ends with the code in the file `end-NAME` once that is there. Its flags, in one text: it
+/// `ignores` SIGTERM, starts a `helper` with a session of its own that ignores it too, or `forks` such a one and ends.
+fn companion(home: &Path, name: &str, flags: &str) -> Result<ExitCode> {
+    append(home, &format!("companion {name} {}", std::process::id()))?;
+    let exclusive = format!("exclusive-{name}");
+    let Some(_exclusive) = lock(home, &exclusive, FlockOperation::NonBlockingLockExclusive)? else {
+        append(home, &format!("TWO of {name}"))?;
+        return Ok(ExitCode::from(TWO));
+    };
+    if lock(
+        home,
+        &format!("helpers-{name}"),
+        FlockOperation::NonBlockingLockExclusive,
+    )?
+    .is_none()
+    {
+        append(home, &format!("TWO: a helper of the previous {name} is alive"))?;
+        return Ok(ExitCode::from(TWO));
+    }
+    if flags.contains("helper") || flags.contains("forks") {
+        let path = home.to_string_lossy();
+        Command::new(std::env::current_exe()?)
+            .args(["helper", &path, "true", "true", &format!("helpers-{name}")])
+            .spawn()?;
+    }
+    if flags.contains("forks") {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        append(home, &format!("ready {name}"))?;
+        // One that nobody ends must not outlive the tests.
+        let last = tokio::time::Instant::now() + Duration::from_secs(120);
+        while tokio::time::Instant::now() < last {
+            let told = tokio::time::timeout(Duration::from_millis(5), terminate.recv()).await;
+            if told.is_ok() && !flags.contains("ignores") {
+                append(home, &format!("end {name}"))?;
+                break;
+            }
+            if let Ok(code) = fs::read_to_string(home.join(format!("end-{name}"))) {
+                return Ok(ExitCode::from(code.trim().parse::<u8>()?));
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
 async fn start(home: &Path, socket: &Path) -> Result<u8> {
     let version = version()?;
     let first = behaviour(home)?;
@@ -282,6 +335,7 @@ async fn start(home: &Path, socket: &Path) -> Result<u8> {
                 &home.to_string_lossy(),
                 &first.helper_setsid.to_string(),
                 &first.helper_ignores_sigterm.to_string(),
+                "helpers",
             ])
             .spawn()?;
     }

@@ -8,6 +8,7 @@
 )]
 
 mod bad_input;
+mod companions;
 mod crash_points;
 mod hook;
 mod kills;
@@ -17,6 +18,7 @@ mod operate;
 mod process;
 mod proof;
 mod random;
+mod re_exec;
 mod scene;
 mod staging;
 mod stories;

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use serde_json::json;
 use visor::lock::NodeLock;
-use visor::process::{Exit, Found, Launch, Node, ProcessError, StopOrder, find_running};
+use visor::process::{
+    Exit, Found, Launch, ProcessError, Program, Role, StopOrder, Unit, find_running, recognise,
+};
 
 use crate::scene::{Host, OLD, wait_for};
 
@@ -15,7 +17,7 @@ const QUICK: StopOrder = StopOrder {
     grace: Duration::from_millis(300),
 };
 
-async fn exit(node: &mut Node) -> Exit {
+async fn exit(node: &mut Unit) -> Exit {
     tokio::time::timeout(Duration::from_secs(30), node.exit())
         .await
         .unwrap()
@@ -33,8 +35,9 @@ impl Bench {
         host.behave(behaviour);
         let lock = NodeLock::new(host.home().join("node.lock"));
         let text = |path: PathBuf| path.to_str().unwrap().to_owned();
-        let launch = Launch {
-            program: host.artifact(OLD),
+        let node = Program {
+            role: Role::Node,
+            path: fs::canonicalize(host.artifact(OLD)).unwrap(),
             arguments: vec![
                 "start".to_owned(),
                 "--home".to_owned(),
@@ -42,13 +45,21 @@ impl Bench {
                 "--socket".to_owned(),
                 text(host.node_home().join("s")),
             ],
+            grace: None,
+        };
+        let launch = Launch {
+            programs: vec![node],
             output: None,
         };
         Self { host, lock, launch }
     }
 
-    fn start(&self) -> Node {
-        let node = Node::start(&self.launch, &self.lock, QUICK).unwrap();
+    fn try_start(&self) -> Result<Unit, ProcessError> {
+        Unit::start(&self.launch.clone().ready().unwrap(), &self.lock, QUICK)
+    }
+
+    fn start(&self) -> Unit {
+        let node = self.try_start().unwrap();
         wait_for("a block", || (self.host.height() > 0).then_some(()));
         node
     }
@@ -108,7 +119,7 @@ async fn vis_03_an_exit_is_reported_only_when_every_descendant_is_gone() {
 async fn vis_03_no_start_while_a_process_of_the_previous_node_lives() {
     let bench = Bench::new(json!({}));
     let node = bench.start();
-    let second = Node::start(&bench.launch, &bench.lock, QUICK);
+    let second = bench.try_start();
     assert!(matches!(second, Err(ProcessError::StillAlive)));
     drop(node);
     assert_eq!(bench.host.starts().len(), 1);
@@ -121,15 +132,32 @@ async fn vis_04_a_node_left_running_is_found_and_adopted() {
     let pid = started.pid();
     // What a dead visor leaves: the node, and nobody who watches it.
     drop(started);
-    let Found::Node { main, program } = find_running(&bench.lock).await.unwrap() else {
+    let Found::Mains(mains) = find_running(&bench.lock).await.unwrap() else {
         panic!("no node was found")
     };
-    assert_eq!(main.pid.as_raw_nonzero().get().unsigned_abs(), pid);
-    assert_eq!(program, fs::canonicalize(bench.host.artifact(OLD)).unwrap());
-    let mut adopted = Node::adopt(main.pid, &bench.lock, QUICK).unwrap();
+    assert_eq!(mains.len(), 1);
+    let found = recognise(&bench.launch, &mains);
+    assert!(found.is_complete());
+    assert_eq!(
+        found
+            .node()
+            .unwrap()
+            .holder
+            .pid
+            .as_raw_nonzero()
+            .get()
+            .unsigned_abs(),
+        pid
+    );
+    let mut adopted = Unit::adopt(&found, &bench.lock, QUICK).unwrap();
     adopted.stop(QUICK);
     let exit = exit(&mut adopted).await;
-    assert_eq!((exit.pid, exit.code, exit.signal), (pid, None, None));
+    // It is a child of this process still, so that its end is known.
+    assert_eq!((exit.pid, exit.code, exit.signal), (pid, Some(0), None));
+    assert!(
+        !PathBuf::from(format!("/proc/{pid}")).exists(),
+        "a zombie is left"
+    );
     assert_eq!(find_running(&bench.lock).await.unwrap(), Found::Nothing);
 }
 
@@ -140,21 +168,20 @@ async fn vis_03_a_deleted_lock_file_does_not_hide_a_running_node() {
     let pid = node.pid();
     drop(node);
     fs::remove_file(bench.host.home().join("node.lock")).unwrap();
-    let Found::Node { main, .. } = find_running(&bench.lock).await.unwrap() else {
+    let Found::Mains(mains) = find_running(&bench.lock).await.unwrap() else {
         panic!("no node was found")
     };
-    assert_eq!(main.pid.as_raw_nonzero().get().unsigned_abs(), pid);
+    assert_eq!(mains[0].holder.pid.as_raw_nonzero().get().unsigned_abs(), pid);
 }
 
 #[tokio::test]
 async fn a_program_that_cannot_be_executed_is_reported_by_name() {
-    let bench = Bench::new(json!({}));
-    let launch = Launch {
-        program: PathBuf::from("/nowhere/governance"),
-        ..bench.launch.clone()
-    };
-    let error = Node::start(&launch, &bench.lock, QUICK).unwrap_err();
+    let mut bench = Bench::new(json!({}));
+    bench.launch.programs[0].path = PathBuf::from("/nowhere/governance");
+    let error = bench.try_start().unwrap_err();
     assert!(error.to_string().contains("/nowhere/governance"));
-    // Another test's child may hold a copy between its fork and its exec.
-    wait_for("the lock to be free", || bench.is_free().then_some(()));
+    assert!(
+        bench.is_free(),
+        "no child of this process inherits the lock but the node"
+    );
 }

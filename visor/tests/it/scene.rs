@@ -90,6 +90,30 @@ impl Host {
             .unwrap()
     }
 
+    /// Adds companions to version 1.0.0, `(name, order, flags)`; all run the binary `side`, a copy of the fake node.
+    pub(crate) fn companions(&self, companions: &[(&str, &str, &str)]) {
+        let folder = self.home().join("genesis");
+        fs::copy(env!("CARGO_BIN_EXE_fake-node"), folder.join("side")).unwrap();
+        let path = folder.join("run-config.toml");
+        let mut text = fs::read_to_string(&path).unwrap();
+        for (name, order, flags) in companions {
+            let home = self.node_home();
+            let args = ["companion", home.to_str().unwrap(), name, flags];
+            text += &format!(
+                "\n[[companion]]\nname = \"{name}\"\nbinary = \"side\"\nargs = {args:?}\norder = \"{order}\"\n"
+            );
+        }
+        fs::write(path, text).unwrap();
+    }
+
+    /// Waits for a line of the node's log, and returns how many there are.
+    pub(crate) fn wait_line(&self, line: &str) -> usize {
+        wait_for(line, || {
+            let count = self.node_log().iter().filter(|found| *found == line).count();
+            (count > 0).then_some(count)
+        })
+    }
+
     pub(crate) fn home(&self) -> PathBuf {
         self.dir.path().join("v")
     }
