@@ -387,6 +387,12 @@ mod tests {
             .collect()
     }
 
+    /// Every name of a metric in a text, in its order.
+    fn mentioned(text: &str) -> impl Iterator<Item = &str> {
+        text.split(|character: char| !character.is_ascii_alphanumeric() && character != '_')
+            .filter(|word| word.starts_with("visor_"))
+    }
+
     #[test]
     fn the_status_is_served_whole() {
         let page = page(full());
@@ -462,5 +468,51 @@ mod tests {
             ..full()
         };
         assert!(page(absurd).ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn dashboard_alerts_and_documentation_name_only_what_is_served() {
+        let page = page(full());
+        let served = names(&page);
+        let dashboard: serde_json::Value =
+            serde_json::from_str(include_str!("../../contrib/grafana-dashboard.json")).unwrap();
+        let mut expressions = Vec::new();
+        for panel in dashboard["panels"].as_array().unwrap() {
+            let targets = panel["targets"].as_array().map_or(&[][..], Vec::as_slice);
+            assert!(
+                panel["type"] == "row" || !targets.is_empty(),
+                "{}",
+                panel["title"]
+            );
+            for target in targets {
+                expressions.push(target["expr"].as_str().unwrap());
+            }
+        }
+        assert!(expressions.len() > 10);
+        for expression in &expressions {
+            assert!(mentioned(expression).next().is_some(), "{expression}");
+        }
+        let rules = include_str!("../../contrib/alerts.yml");
+        let alerts: Vec<&str> = rules.split("- alert: ").skip(1).collect();
+        for alert in &alerts {
+            for key in [
+                "expr: ",
+                "labels:",
+                "severity: ",
+                "annotations:",
+                "summary: ",
+                "description: ",
+            ] {
+                assert!(alert.contains(key), "{key} in {alert}");
+            }
+        }
+        assert!(alerts.len() >= 8);
+        let page = include_str!("../../OBSERVABILITY.md");
+        let all = [&expressions.join(" "), rules, page];
+        for name in all.into_iter().flat_map(|text| mentioned(text)) {
+            assert!(served.contains(name), "{name} is not served");
+        }
+        let documented: BTreeSet<&str> = mentioned(page).collect();
+        assert_eq!(documented, served, "the page names every metric");
     }
 }
