@@ -11,7 +11,10 @@ use rustix::fs::{FlockOperation, flock};
 use tokio::sync::mpsc;
 
 use super::error::{BackupError, failed};
+use super::pass::{self, Tuning};
 use super::plan::Plan;
+use super::restore::restore;
+use super::retention::retire;
 use crate::cli::chain;
 
 /// How long an earlier job that was called off may take to notice; it looks between two pieces of a file.
@@ -139,13 +142,12 @@ impl Drop for Job {
 }
 
 fn run(order: &Order, cancel: &Cancel) -> Result<Tally, BackupError> {
-    cancel.check()?;
-    Err(failed("carry out", &order.plan().folder)(
-        io::ErrorKind::Unsupported.into(),
-    ))
+    match order {
+        Order::FirstPass(plan) => pass::first(plan, Tuning::default(), cancel),
+        Order::SecondPass(plan) => pass::second(plan, Tuning::default(), cancel),
+        Order::Restore(plan) => restore(plan, cancel),
+    }
 }
-
-fn retire(_plan: &Plan) {}
 
 /// The right to work in the backups folder, until it is dropped or the process ends.
 fn hold(plan: &Plan, cancel: &Cancel) -> Result<File, BackupError> {

@@ -11,10 +11,21 @@
 //!   moved aside, never removed.
 //! - No symbolic link inside a source or a backup is followed.
 
+mod copy;
 mod error;
+mod fault;
 mod job;
+mod manifest;
+mod pass;
 mod plan;
+mod restore;
+mod retention;
+mod space;
+#[cfg(test)]
+mod tests;
+mod tree;
 
 pub use error::BackupError;
 pub use job::{Job, Order, Outcome};
-pub use plan::{Plan, Room, check_paths, check_space};
+pub use plan::{Plan, check_paths};
+pub use space::{Room, check_space};

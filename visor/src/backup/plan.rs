@@ -1,6 +1,6 @@
 //! What is copied where, and whether that can work.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -22,18 +22,26 @@ pub struct Plan {
     pub reserve: u64,
 }
 
-/// What a backup takes, and what there is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Room {
-    /// Bytes that it will write; none where files can share their blocks.
-    pub needed: u64,
-    /// Bytes that are free for visor.
-    pub free: u64,
+/// Where a restore prepares what goes into a source that is a mount point.
+pub(super) const RESTORING_INSIDE: &str = ".visor-restoring";
+/// With a number: what such a restore moved aside.
+pub(super) const BEFORE_INSIDE: &str = ".visor-before-rollback-";
+
+/// Whether a name right in a source is not the node's: it is neither copied nor replaced.
+pub(super) fn is_own(name: &OsStr, mount: bool) -> bool {
+    name == RESTORING_INSIDE
+        || name.as_encoded_bytes().starts_with(BEFORE_INSIDE.as_bytes())
+        || (mount && name == "lost+found")
 }
 
 impl Plan {
     /// Refuses what no pass could work with.
     pub(super) fn check(&self) -> Result<(), BackupError> {
+        self.check_name()?;
+        check_paths(&self.sources, &self.folder, None)
+    }
+
+    pub(super) fn check_name(&self) -> Result<(), BackupError> {
         let legal = !self.name.is_empty()
             && !self.name.starts_with('.')
             && !self.name.contains(['/', '\0'])
@@ -43,7 +51,12 @@ impl Plan {
                 name: self.name.clone(),
             });
         }
-        check_paths(&self.sources, &self.folder, None)
+        Ok(())
+    }
+
+    /// The backup itself.
+    pub(super) fn backup(&self) -> PathBuf {
+        self.folder.join(&self.name)
     }
 }
 
@@ -57,6 +70,7 @@ pub fn check_paths(sources: &[PathBuf], folder: &Path, home: Option<&Path>) -> R
     let home = home.map(real).transpose()?;
     let mut seen: Vec<PathBuf> = Vec::new();
     for source in sources {
+        let place = real(source)?;
         let metadata = match fs::symlink_metadata(source) {
             Ok(metadata) => metadata,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -75,7 +89,7 @@ pub fn check_paths(sources: &[PathBuf], folder: &Path, home: Option<&Path>) -> R
                 },
             });
         }
-        let source = real(source)?;
+        let source = place;
         if source.parent().is_none() {
             return Err(overlap(&source, &folder, "the backups folder"));
         }
@@ -99,15 +113,6 @@ pub fn check_paths(sources: &[PathBuf], folder: &Path, home: Option<&Path>) -> R
         seen.push(source);
     }
     Ok(())
-}
-
-/// Whether there is room for one more backup and the reserve: for staging time and for doctor, while the node runs.
-///
-/// # Errors
-/// When there is not, or a source is no good; the text says what to do.
-pub fn check_space(plan: &Plan) -> Result<Room, BackupError> {
-    plan.check()?;
-    Ok(Room { needed: 0, free: 0 })
 }
 
 fn overlap(outer: &Path, inner: &Path, what: &'static str) -> BackupError {

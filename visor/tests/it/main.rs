@@ -7,6 +7,7 @@
     reason = "a test may panic, also in what it calls, and a failed one shows what visor logged"
 )]
 
+mod backup;
 mod bad_input;
 mod companions;
 mod crash_points;
