@@ -137,7 +137,7 @@ impl Planner {
             return false;
         }
         let known = self.halted.clone().or_else(|| self.staging.scheduled().cloned());
-        let Some(plan) = known.filter(|plan| plan.version != self.current) else {
+        let Some(plan) = known.filter(|plan| plan.version != self.current && self.is_to_come(plan)) else {
             return false;
         };
         if self.halted.is_none() {

@@ -111,6 +111,7 @@ impl Planner {
         }
         effects.extend(self.staging.learn(report, &self.current, &self.manual));
         let due = report.halt.clone().or_else(|| self.manual_due());
+        let due = due.filter(|plan| self.is_to_come(plan));
         if let Some(plan) = due
             && self.halted.as_ref() != Some(&plan)
         {
@@ -127,6 +128,13 @@ impl Planner {
             .filter(|plan| plan.height <= self.height && plan.version != self.current)
             .find(|plan| !self.skipped.contains(&plan.height))
             .cloned()
+    }
+
+    /// What stands at or below the last completed upgrade is over, whatever a node says that has its own version wrong.
+    pub(crate) fn is_to_come(&self, plan: &UpgradePlan) -> bool {
+        self.last_upgrade
+            .as_ref()
+            .is_none_or(|last| plan.height > last.height)
     }
 
     pub(crate) fn is_manual(&self, plan: &UpgradePlan) -> bool {

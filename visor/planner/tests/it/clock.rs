@@ -17,7 +17,7 @@ const CLOCKS: [fn(u64) -> u64; 6] = [
 ];
 
 /// An order without what a clock put into it.
-fn timeless(effect: &Effect) -> String {
+pub(crate) fn timeless(effect: &Effect) -> String {
     let mut text = format!("{effect:?}");
     for stamp in ["Timestamp(", "node_down_ms: ", "stop_ms: "] {
         let parts: Vec<&str> = text.split(stamp).collect();

@@ -8,6 +8,7 @@
 
 mod clock;
 mod crash_points;
+mod golden;
 mod properties;
 mod scenarios;
 mod status;

@@ -95,7 +95,7 @@ impl Durable {
         }
     }
 
-    fn version(&self) -> Version {
+    pub(crate) fn version(&self) -> Version {
         self.version.clone().unwrap_or_else(old)
     }
 }

@@ -1,5 +1,9 @@
 //! One rule each: what exactly is ordered.
 
+mod failures;
+mod operator;
+mod rollback;
+
 use visor_planner::{
     Effect, Exit, ExitReason, Height, Input, Millis, NodeReport, Notice, Observed, Phase, Planner, Process,
     Record, RecoverError, RetryPolicy, Timer, Timestamp, recover,
