@@ -104,6 +104,12 @@ pub(crate) fn tell(notice: &Notice) {
                 "the new version runs and has executed no block; it may be waiting for other validators"
             );
         }
+        Notice::NewerRequired { version } => {
+            tracing::error!(
+                node.version = %version,
+                "the node's state belongs to a newer version and no upgrade is known; waiting for `visor upgrade-at`"
+            );
+        }
         Notice::GaveUp { reason } => {
             tracing::error!(node.problem = %reason, "giving up; the node is stopped and stays so until visor is started again");
         }
@@ -183,6 +189,12 @@ pub(crate) fn event(notice: &Notice, current: &Version) -> Event {
         .version(version)
         .height(height.0)
         .reason("no block above the upgrade height"),
+        Notice::NewerRequired { version } => Event::new(
+            EventKind::Failed,
+            format!("the node's state belongs to a newer version than {version} and no upgrade is known; visor waits for `visor upgrade-at`"),
+        )
+        .version(version)
+        .reason("newer version required"),
         Notice::GaveUp { reason } => Event::new(
             EventKind::Failed,
             format!("visor gave up, the node is stopped and stays so: {reason}"),

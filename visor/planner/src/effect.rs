@@ -168,6 +168,11 @@ pub enum Notice {
         /// H.
         height: Height,
     },
+    /// The node's state belongs to a newer version, and no upgrade is known.
+    NewerRequired {
+        /// The version that refused.
+        version: Version,
+    },
     /// Visor gives up.
     GaveUp {
         /// Why.

@@ -136,9 +136,26 @@ impl Planner {
         if exit != Exit::Code(self.config.exit_codes.newer_required) || self.underway.is_some() {
             return false;
         }
-        let known = self.halted.clone().or_else(|| self.staging.scheduled().cloned());
+        let known = self
+            .halted
+            .clone()
+            .or_else(|| self.staging.scheduled().cloned())
+            .or_else(|| {
+                self.manual
+                    .values()
+                    .find(|plan| plan.version != self.current && !self.skipped.contains(&plan.height))
+                    .cloned()
+            });
         let Some(plan) = known.filter(|plan| plan.version != self.current && self.is_to_come(plan)) else {
-            return false;
+            // Starting it again would not change its state: the operator has to name the version.
+            self.needs_newer = true;
+            for timer in [Timer::FirstReport, Timer::Progress, Timer::Healthy] {
+                effects.push(Effect::CancelTimer(timer));
+            }
+            effects.push(Effect::Notify(Notice::NewerRequired {
+                version: self.current.clone(),
+            }));
+            return true;
         };
         if self.halted.is_none() {
             let staged = self.staging.is_complete(&plan);
@@ -169,7 +186,7 @@ impl Planner {
         match exit {
             Exit::Code(code) if code == codes.newer_required => {
                 format!(
-                    "the node exited with {code}: its state belongs to a newer version than {}, and no upgrade is known",
+                    "the node exited with {code}: its state belongs to a newer version than {}",
                     self.current
                 )
             }

@@ -160,6 +160,11 @@ impl Planner {
             at: now,
         }));
         then.extend(self.staging.learn_manual(&plan));
+        if core::mem::take(&mut self.needs_newer) {
+            // The node has refused to go on with less: its height is reached.
+            self.halted = Some(plan);
+            self.upgrade_if_ready(now, then);
+        }
         Ok(format!(
             "after block {height} this host goes on with {version}, from the folder v{version}; `visor skip {height}` takes it back. The \
              node must halt at this height by itself if it must not execute block {} before it is stopped",
@@ -238,6 +243,7 @@ impl Planner {
                 if let BeforeStop::Failed(_) = self.before_stop {
                     self.before_stop = BeforeStop::NotRun;
                 }
+                self.needs_newer = false;
                 self.go_on(now, then);
                 Ok(String::from("the node is started"))
             }

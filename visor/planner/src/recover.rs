@@ -321,6 +321,7 @@ pub fn recover(
         height: Height(0),
         reported_version: None,
         no_progress: false,
+        needs_newer: false,
         last_upgrade: told.last_upgrade,
         last_backup: told.last_backup,
         paused: told.paused,

@@ -167,7 +167,7 @@ impl Planner {
         if self.rolled_back.is_some() {
             return Phase::RolledBack;
         }
-        if self.halted.is_some() {
+        if self.halted.is_some() || self.needs_newer {
             return Phase::Halting;
         }
         if matches!(self.node, Node::Starting | Node::Absent) {
@@ -263,6 +263,14 @@ impl Planner {
     /// What an upgrade or a rollback waits for, or what the operator has ordered it to wait for.
     fn waiting(&self) -> Vec<String> {
         let mut waiting = Vec::new();
+        if self.needs_newer {
+            waiting.push(format!(
+                "the node's state belongs to a newer version than {} and no upgrade is known, as after an absence over a whole upgrade: \
+                 put the version that the chain runs in place (`visor stage VERSION --binary PATH`) and name it and the last block of {} \
+                 (`visor upgrade-at HEIGHT VERSION`)",
+                self.current, self.current
+            ));
+        }
         if let BeforeStop::Failed(reason) = &self.before_stop {
             waiting.push(format!(
                 "the hook before the stop failed and is run again: {reason}"

@@ -83,6 +83,8 @@ pub struct Planner {
     pub(crate) height: Height,
     pub(crate) reported_version: Option<Version>,
     pub(crate) no_progress: bool,
+    /// The node refuses to run because its state belongs to a newer version, and no upgrade is known: an absence over a whole upgrade.
+    pub(crate) needs_newer: bool,
     pub(crate) last_upgrade: Option<LastUpgrade>,
     pub(crate) last_backup: Option<LastBackup>,
     /// The operator lets no upgrade begin.

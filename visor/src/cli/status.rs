@@ -85,6 +85,23 @@ fn to_json(status: &Status, running: bool) -> Value {
             "restarts": upgrade.restarts,
         })),
         "pinned_chain": version(&status.pinned_chain),
+        "paused": status.paused,
+        "node_held": status.node_held,
+        "skipped_heights": status.skipped_heights,
+        "config_problem": version(&status.config_problem),
+        "companions": status.companions.iter().map(|companion| json!({
+            "name": companion.name,
+            "pid": companion.pid,
+        })).collect::<Vec<Value>>(),
+        "last_backup": status.last_backup.as_ref().map(|backup| json!({
+            "version": backup.version,
+            "height": backup.height,
+            "node_down_ms": backup.node_down_ms,
+            "bytes": backup.bytes,
+            "path": backup.path,
+        })),
+        "restarts_total": status.restarts_total,
+        "started_unix_ms": if running { json!(status.started_unix_ms) } else { Value::Null },
         "problems": status.problems,
     })
 }
@@ -150,6 +167,30 @@ fn to_text(status: &Status) -> String {
                 upgrade.from, upgrade.to, upgrade.height, upgrade.node_down_ms, upgrade.exit_to_exec_us
             ),
         );
+    }
+    if let Some(backup) = &status.last_backup {
+        line(
+            "last backup",
+            format!(
+                "of {} after block {}, in {}",
+                backup.version, backup.height, backup.path
+            ),
+        );
+    }
+    for companion in &status.companions {
+        line("companion", format!("{}, pid {}", companion.name, companion.pid));
+    }
+    if status.paused {
+        line("paused", "no upgrade begins until `visor resume`".to_owned());
+    }
+    if status.node_held {
+        line(
+            "held",
+            "the node is kept stopped until `visor start-node`".to_owned(),
+        );
+    }
+    for height in &status.skipped_heights {
+        line("skipped", format!("the upgrade at height {height}"));
     }
     if !status.pinned_chain.is_empty() {
         line("believes", format!("certificates of {}", status.pinned_chain));

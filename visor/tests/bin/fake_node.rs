@@ -130,6 +130,11 @@ fn main() -> Result<ExitCode> {
         ["helper", home, setsid, ignore, held] => {
             helper(Path::new(home), setsid == "true", ignore == "true", held)
         }
+        ["signed-height", "--home", home] => {
+            let signed = fs::read_to_string(Path::new(home).join("signed"))?;
+            writeln!(io::stdout(), "{{\"signed_height\":{}}}", signed.trim())?;
+            Ok(ExitCode::SUCCESS)
+        }
         _ => bail!("unknown arguments {arguments:?}"),
     }
 }
@@ -312,6 +317,11 @@ async fn start(home: &Path, socket: &Path) -> Result<u8> {
     let version = version()?;
     let first = behaviour(home)?;
     let height = height(home)?;
+    let data = home.join("data");
+    if data.is_dir() {
+        // As a migration would: it cannot be undone but by a backup.
+        fs::write(data.join("written-by"), &version)?;
+    }
     if first.exit_at_start.contains(&version) {
         return Ok(first.exit_code);
     }

@@ -20,6 +20,7 @@ mod process;
 mod proof;
 mod random;
 mod re_exec;
+mod rollback;
 mod scene;
 mod staging;
 mod stories;
