@@ -20,7 +20,7 @@ use self::begin::now;
 use crate::adapter::governance::{EXIT_CODES, LinkEvent, Refusal, Translated, translate};
 use crate::block_rate::BlockRate;
 use crate::cli::{CommandError, chain};
-use crate::config::{Config, EventKind};
+use crate::config::{Config, ConfigWatch, EventKind};
 use crate::execute::Host;
 use crate::exit_code;
 use crate::fault;
@@ -45,6 +45,9 @@ const STOP_MARGIN: Duration = Duration::from_secs(30);
 
 /// How long visor's end waits for notifications: the node is stopped already, and service managers wait much longer.
 const LAST_NOTIFICATIONS: Duration = Duration::from_secs(3);
+
+/// How long visor's end waits for answers that are being written.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
 
 /// How a daemon ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +87,13 @@ pub async fn run(home: &Home, config: &Config) -> Result<Ended, CommandError> {
     let (orders, order_facts) = mpsc::channel(QUEUE);
     let (mut daemon, mut facts) =
         Daemon::begin(home, config, opened.journal, &opened.entries, order_facts).await?;
-    let server = tokio::spawn(rpc::serve(listener, daemon.status.subscribe(), orders));
+    let (ending, ended_serving) = oneshot::channel();
+    let server = tokio::spawn(rpc::serve(
+        listener,
+        daemon.status.subscribe(),
+        orders,
+        ended_serving,
+    ));
     let manager = ServiceManager::from_environment();
     let (pulse, mut heartbeat) = heartbeat(manager.watchdog(), PATIENCE);
     let _observed = observed.map(|listener| listener.serve(daemon.status.subscribe(), pulse));
@@ -96,9 +105,10 @@ pub async fn run(home: &Home, config: &Config) -> Result<Ended, CommandError> {
     daemon.jobs.end().await;
     // What happened last is what matters most to whoever is told.
     daemon.notifier.flush(LAST_NOTIFICATIONS).await;
-    // What was answered last is still on its way to the operator.
-    tokio::task::yield_now().await;
-    server.abort();
+    // What was answered last is still on its way to the operator; whoever watches the status is told by the end of the stream.
+    drop(daemon);
+    let _ = ending.send(());
+    let _ = tokio::time::timeout(LAST_ANSWERS, server).await;
     // Best effort: a socket that is left behind is replaced by the next visor.
     let _ = std::fs::remove_file(home.socket());
     Ok(ended)
@@ -143,6 +153,18 @@ struct Facts {
     outcomes: mpsc::Receiver<(Order, Outcome)>,
     answers: Answers,
     orders: mpsc::Receiver<Ticket>,
+    /// Without it only SIGHUP tells.
+    config: Option<ConfigWatch>,
+}
+
+impl Facts {
+    /// The next change of `config.toml`.
+    async fn config_changed(config: &mut Option<ConfigWatch>) {
+        match config {
+            Some(watch) => watch.changed().await,
+            None => std::future::pending().await,
+        }
+    }
 }
 
 struct Daemon {
@@ -205,6 +227,7 @@ impl Daemon {
                 }
                 fact = self.jobs.next(&mut facts.answers) => self.queue.push_back(fact),
                 Some(ticket) = facts.orders.recv() => self.ordered(ticket),
+                () = Facts::config_changed(&mut facts.config) => self.reload(),
                 () = heartbeat.beat() => {}
                 request = signals.next() => match request {
                     Asked::Stop => {
@@ -365,15 +388,22 @@ impl Daemon {
     fn reload(&mut self) {
         match Config::read(&self.home.config()) {
             Ok(config) => {
-                self.config_problem.clear();
-                if config == *self.host.config() {
-                    tracing::info!("the configuration is unchanged");
-                    return;
+                if !std::mem::take(&mut self.config_problem).is_empty() {
+                    tracing::info!("the configuration can be read again");
                 }
+                for change in self.host.config().diff(&config) {
+                    tracing::info!(
+                        config.key = %change.key,
+                        config.from = %change.from,
+                        config.to = %change.to,
+                        config.at_next_start = change.needs_restart(),
+                        "the configuration has changed"
+                    );
+                }
+                self.notifier.configure(&config.notify);
                 self.queue
                     .push_back(Input::Configured(Box::new(config.planner(EXIT_CODES))));
                 self.host.configure(config);
-                tracing::info!("the configuration is in force");
             }
             Err(error) => {
                 self.config_problem = chain(&error);

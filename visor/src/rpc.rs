@@ -58,16 +58,19 @@ pub fn bind(path: &Path) -> Result<UnixListener, RpcError> {
     Ok(listener)
 }
 
-/// Answers until the task is dropped.
+/// Answers until the end is announced, and then what is being answered.
 pub(crate) async fn serve(
     listener: UnixListener,
     status: watch::Receiver<Status>,
     orders: mpsc::Sender<Ticket>,
+    ending: oneshot::Receiver<()>,
 ) {
     let service = VisorServiceServer::new(Service { status, orders });
     let served = Server::builder()
         .add_service(service)
-        .serve_with_incoming(UnixListenerStream::new(listener))
+        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async {
+            let _ = ending.await;
+        })
         .await;
     if let Err(error) = served {
         tracing::warn!(error = %crate::cli::chain(&error), "status is not served any more");

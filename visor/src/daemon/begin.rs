@@ -10,12 +10,11 @@ use visor_planner::{Observed, Process, Record, RecoverError, Timestamp, Version,
 
 use super::{Daemon, Facts, QUEUE};
 use crate::adapter::governance::EXIT_CODES;
-
 use crate::adoption::identify;
 use crate::block_rate::BlockRate;
 use crate::certificate::{Notary, Pin, PinError};
 use crate::cli::CommandError;
-use crate::config::Config;
+use crate::config::{Config, ConfigWatch};
 use crate::execute::{Channels, ExecuteError, Host};
 use crate::exit_code;
 use crate::fault;
@@ -77,6 +76,15 @@ fn pin(home: &Home, config: &Config) -> Result<Option<Pin>, CommandError> {
     Ok(Some(pin))
 }
 
+/// Begins before the configuration counts as read, so that no change in between is missed.
+fn watch_config(home: &Home) -> Option<ConfigWatch> {
+    ConfigWatch::new(&home.config())
+        .inspect_err(|error| {
+            tracing::warn!(%error, "config.toml is not watched; SIGHUP reads it again");
+        })
+        .ok()
+}
+
 fn observe(home: &Home, node: Option<(Process, Option<Version>)>) -> Result<Observed, CommandError> {
     let current = swap::current(home)?
         .and_then(|folder| home.version_of(&folder))
@@ -125,6 +133,7 @@ impl Daemon {
             outcomes: outcome_facts,
             answers,
             orders,
+            config: watch_config(home),
         };
         let mut host = Host::new(home.clone(), config.clone(), channels, notary);
 

@@ -20,6 +20,7 @@ mod process;
 mod proof;
 mod random;
 mod re_exec;
+mod reload;
 mod rollback;
 mod scene;
 mod staging;
