@@ -509,7 +509,7 @@ mod tests {
         assert!(alerts.len() >= 8);
         let page = include_str!("../../OBSERVABILITY.md");
         let all = [&expressions.join(" "), rules, page];
-        for name in all.into_iter().flat_map(|text| mentioned(text)) {
+        for name in all.into_iter().flat_map(mentioned) {
             assert!(served.contains(name), "{name} is not served");
         }
         let documented: BTreeSet<&str> = mentioned(page).collect();
