@@ -124,7 +124,13 @@ pub fn blocks_to_upgrade(status: &Status) -> Option<u64> {
 /// How long it is until then at the present pace; absent when no upgrade or no pace is known. `now_unix_ms` is milliseconds since 1970.
 #[must_use]
 pub fn time_to_upgrade(status: &Status, now_unix_ms: u64) -> Option<Duration> {
-    let blocks = blocks_to_upgrade(status)?;
+    time_to_height(status, status.upgrade.as_ref()?.height, now_unix_ms)
+}
+
+/// The same for any height.
+#[must_use]
+pub fn time_to_height(status: &Status, height: u64, now_unix_ms: u64) -> Option<Duration> {
+    let blocks = height.saturating_sub(status.node_height);
     if blocks == 0 {
         return Some(Duration::ZERO);
     }

@@ -114,6 +114,9 @@ fn refusal(what: String, status: &tonic::Status) -> CommandError {
         CommandError::new(exit_code::REFUSED, OrderError::Refused { what, reason })
     } else if status.code() == Code::Unimplemented {
         CommandError::new(exit_code::FAILED, OrderError::Unknown { what, reason })
+    } else if status.code() == Code::Unavailable {
+        let code = status.code();
+        CommandError::new(exit_code::UNREACHABLE, OrderError::Failed { what, code, reason })
     } else {
         let code = status.code();
         CommandError::new(exit_code::FAILED, OrderError::Failed { what, code, reason })

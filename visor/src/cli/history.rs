@@ -88,8 +88,8 @@ fn event(entry: &Entry) -> Option<Event> {
         Record::StartIntended { .. }
         | Record::Healthy { .. }
         | Record::SuccessHookEnded { .. }
-        | Record::RollbackAllowed { .. }
-        | Record::Restored { .. } => return None,
+        | Record::RollbackAllowed { .. } => return None,
+        Record::Restored { .. } => Event::named("restored"),
         Record::Scheduled { plan, .. } => Event::of_plan("scheduled", plan),
         Record::Staged { version, .. } => Event {
             version: Some(version.0.clone()),

@@ -1,17 +1,21 @@
 //! `visor plan`: every upgrade that is known, and what is missing for it.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
+use humantime_serde::re::humantime::format_duration;
 use proto::pb::visor::v1::{Standing, Status};
 use serde_json::{Value, json};
 
 use super::client::{ask, tell_offline};
 use super::known::{Known, known};
-use super::text::harmless;
+use super::text::{harmless, now};
 use super::{CommandError, HomeArgument, print};
+use crate::block_rate::time_to_height;
 use crate::exit_code;
 use crate::home::Home;
 use crate::journal::Journal;
+use crate::status::standing_name;
 
 #[derive(clap::Args)]
 pub(super) struct PlanArguments {
@@ -49,10 +53,10 @@ fn blocks_left(status: Option<&Status>, upgrade: &Known) -> Option<u64> {
     Some(upgrade.height.saturating_sub(height))
 }
 
-/// `STANDING_LOCKED_IN` becomes `locked_in`.
-fn standing_name(standing: Standing) -> String {
-    let name = standing.as_str_name();
-    name.strip_prefix("STANDING_").unwrap_or(name).to_lowercase()
+/// At the present pace of the chain; nothing while that is not known.
+fn seconds_left(status: Option<&Status>, upgrade: &Known) -> Option<u64> {
+    let status = status.filter(|status| status.node_height > 0)?;
+    time_to_height(status, upgrade.height, now()).map(|left| left.as_secs())
 }
 
 /// The versioned contract with scripts. Every field is always there; what is not known is null.
@@ -63,6 +67,7 @@ fn to_json(status: Option<&Status>, upgrades: &[Known]) -> Value {
             "version": upgrade.version,
             "height": upgrade.height,
             "blocks_left": blocks_left(status, upgrade),
+            "seconds_left": seconds_left(status, upgrade),
             "standing": standing_name(upgrade.standing),
             "approved": upgrade.approved(),
             "staged": upgrade.staged,
@@ -111,6 +116,10 @@ fn to_text(status: Option<&Status>, upgrades: &[Known]) -> String {
                 let _ = write!(text, ", in {blocks} blocks");
             }
             None => {}
+        }
+        if let Some(seconds) = seconds_left(status, upgrade).filter(|seconds| *seconds > 0) {
+            let left = format_duration(Duration::from_secs(seconds));
+            let _ = write!(text, " (about {left})");
         }
         if upgrade.skipped {
             text.push_str(", skipped: it is not carried out");

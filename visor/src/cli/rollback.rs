@@ -1,18 +1,18 @@
 //! `visor rollback`: back to the version and the data of before the last upgrade, after a confirmation.
 
-use std::fs;
 use std::io::{self, BufRead, IsTerminal as _};
-use std::time::UNIX_EPOCH;
 
 use proto::pb::visor::v1::order_request::Order;
 use proto::pb::visor::v1::{LastBackup, Rollback, Status};
 use serde_json::{Value, json};
+use visor_planner::Record;
 
 use super::client::{OrderArguments, ask, give, to_json};
 use super::text::{harmless, time};
 use super::{CommandError, chain, complain, print};
 use crate::exit_code;
 use crate::home::Home;
+use crate::journal::{Entry, Journal};
 
 #[derive(clap::Args)]
 pub(super) struct RollbackArguments {
@@ -27,7 +27,9 @@ pub(super) struct RollbackArguments {
 enum RollbackError {
     #[error("roll back: no visor answers at {socket}. Start one with `visor run --home {home}`", socket = home.socket().display(), home = home.root().display())]
     NoVisor { home: Home },
-    #[error("roll back: no backup is known, so there is nothing to go back to. Nothing was changed")]
+    #[error(
+        "roll back: no backup of the last upgrade is known, so there is nothing to go back to. Nothing was changed"
+    )]
     NoBackup,
     #[error(
         "roll back: expected a confirmation, and there is no terminal to ask for it. Nothing was changed; `--yes` confirms"
@@ -45,9 +47,16 @@ enum RollbackError {
 pub(super) fn rollback(arguments: &RollbackArguments) -> Result<u8, CommandError> {
     let home = Home::open(&arguments.order.home.home)?;
     let status = ask(&home)?;
-    let backup = status.as_ref().and_then(|status| status.last_backup.clone());
-    let done = confirmed(arguments, &home, status.as_ref(), backup.as_ref())
-        .and_then(|()| give(&home, "roll back".to_owned(), Order::Rollback(Rollback {})));
+    let backup = status.as_ref().and_then(of_last_upgrade);
+    let entries = Journal::read_if_any(&home.journal())?;
+    let made = backup.as_ref().and_then(|backup| made_at(backup, &entries));
+    let done = confirmed(
+        arguments,
+        &home,
+        status.as_ref(),
+        backup.as_ref().map(|backup| (backup, made)),
+    )
+    .and_then(|()| give(&home, "roll back".to_owned(), Order::Rollback(Rollback {})));
     let failure = done.as_ref().err().map(|error| chain(error));
     if arguments.order.json {
         let message = failure.as_ref().or(done.as_ref().ok());
@@ -56,6 +65,7 @@ pub(super) fn rollback(arguments: &RollbackArguments) -> Result<u8, CommandError
                 failure.is_none(),
                 message.map_or("", String::as_str),
                 backup.as_ref(),
+                made,
             )
             .to_string(),
         )?;
@@ -68,13 +78,13 @@ pub(super) fn rollback(arguments: &RollbackArguments) -> Result<u8, CommandError
 }
 
 /// The versioned contract with scripts: the fields of every order, and what is gone back to.
-fn json_of(accepted: bool, message: &str, backup: Option<&LastBackup>) -> Value {
+fn json_of(accepted: bool, message: &str, backup: Option<&LastBackup>, made: Option<u64>) -> Value {
     let mut value = to_json("rollback", accepted, message);
     let fields = [
         ("version", json!(backup.map(|backup| &backup.version))),
         ("height", json!(backup.map(|backup| backup.height))),
         ("backup", json!(backup.map(|backup| &backup.path))),
-        ("backup_unix_ms", json!(backup.and_then(made_at))),
+        ("backup_unix_ms", json!(made)),
     ];
     if let Some(object) = value.as_object_mut() {
         object.extend(fields.map(|(key, value)| (key.to_owned(), value)));
@@ -86,7 +96,7 @@ fn confirmed(
     arguments: &RollbackArguments,
     home: &Home,
     status: Option<&Status>,
-    backup: Option<&LastBackup>,
+    backup: Option<(&LastBackup, Option<u64>)>,
 ) -> Result<(), CommandError> {
     let refused = |error| CommandError::new(exit_code::REFUSED, error);
     let Some(status) = status else {
@@ -96,8 +106,8 @@ fn confirmed(
             RollbackError::NoVisor { home },
         ));
     };
-    let backup = backup.ok_or_else(|| refused(RollbackError::NoBackup))?;
-    complain(&consequences(status, backup));
+    let (backup, made) = backup.ok_or_else(|| refused(RollbackError::NoBackup))?;
+    complain(&consequences(status, backup, made));
     if arguments.yes {
         return Ok(());
     }
@@ -121,16 +131,25 @@ fn is_confirmed(input: &mut impl BufRead) -> io::Result<bool> {
     Ok(answer.trim() == "yes")
 }
 
-/// Milliseconds since 1970 when the backup's folder was last changed.
-fn made_at(backup: &LastBackup) -> Option<u64> {
-    let changed = fs::metadata(&backup.path).ok()?.modified().ok()?;
-    let since = changed.duration_since(UNIX_EPOCH).ok()?;
-    u64::try_from(since.as_millis()).ok()
+/// The backup that visor would go back to: one of an earlier upgrade is none.
+fn of_last_upgrade(status: &Status) -> Option<LastBackup> {
+    let last = status.last_upgrade.as_ref().map(|upgrade| upgrade.height);
+    let under_way = status.upgrade.as_ref().map(|upgrade| upgrade.height);
+    let backup = status.last_backup.clone()?;
+    [last, under_way].contains(&Some(backup.height)).then_some(backup)
 }
 
-fn consequences(status: &Status, backup: &LastBackup) -> String {
+/// Milliseconds since 1970 when it was finished.
+fn made_at(backup: &LastBackup, entries: &[Entry]) -> Option<u64> {
+    let made = entries.iter().rev().find(
+        |entry| matches!(&entry.record, Record::BackedUp { plan, .. } if plan.height.0 == backup.height),
+    );
+    made.map(|entry| entry.unix_ms)
+}
+
+fn consequences(status: &Status, backup: &LastBackup, made: Option<u64>) -> String {
     let height = backup.height;
-    let made = made_at(backup).map_or_else(|| "at a time that is not known".to_owned(), time);
+    let made = made.map_or_else(|| "at a time that is not known".to_owned(), time);
     let lost = match status.node_height.checked_sub(height) {
         None | Some(0) => String::new(),
         Some(1) => " (1 block so far)".to_owned(),
@@ -186,10 +205,11 @@ mod tests {
             bytes: 77,
             path: "/srv/visor/backups/100-1.0.0".to_owned(),
         };
-        let text = consequences(&status, &backup);
+        let text = consequences(&status, &backup, Some(0));
         for part in [
             "version 1.1.0",
             "version 1.0.0 again",
+            "1970-01-01T00:00:00",
             "height 100",
             "/srv/visor/backups/100-1.0.0 (77 bytes)",
             "every block above 100 (7 blocks so far)",

@@ -1,19 +1,20 @@
 //! `visor status`: what visor and its node are doing; from the journal when no visor runs.
 
 use std::fmt::Write as _;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use humantime_serde::re::humantime::format_duration;
-use proto::pb::visor::v1::Status;
+use proto::pb::visor::v1::{Status, UpgradeStatus};
 use serde_json::{Value, json};
 
 use super::client::{ask, tell_offline};
+use super::text::{harmless, now};
 use super::{CommandError, HomeArgument, print};
 use crate::block_rate::time_to_upgrade;
 use crate::daemon;
 use crate::exit_code;
 use crate::home::Home;
-use crate::status::phase_name;
+use crate::status::{phase_name, standing_name};
 
 #[derive(clap::Args)]
 pub(super) struct StatusArguments {
@@ -46,9 +47,7 @@ pub(super) fn status(arguments: &StatusArguments) -> Result<u8, CommandError> {
 
 /// At the present pace of the chain; absent when no upgrade or no pace is known.
 fn seconds_to_upgrade(status: &Status) -> Option<u64> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-    time_to_upgrade(status, now).map(|left| left.as_secs())
+    time_to_upgrade(status, now()).map(|left| left.as_secs())
 }
 
 /// The versioned contract with scripts. Every field is always there; what is not known is null.
@@ -63,18 +62,20 @@ fn to_json(status: &Status, running: bool) -> Value {
         "current_version": version(&status.current_version),
         "node": status.node.as_ref().map(|node| json!({ "pid": node.pid, "adopted": node.adopted })),
         "node_connected": status.node_connected,
+        "node_held": status.node_held,
         "node_height": status.node_height,
         "node_version": version(&status.node_version),
-        "upgrade": status.upgrade.as_ref().map(|upgrade| json!({
-            "proposal_id": upgrade.proposal_id,
-            "version": upgrade.version,
-            "height": upgrade.height,
-            "approved": upgrade.approved,
-            "staged": upgrade.staged,
-            "staging_problem": version(&upgrade.staging_problem),
-        })),
+        "companions": status.companions.iter().map(|companion| json!({
+            "name": companion.name,
+            "pid": companion.pid,
+        })).collect::<Vec<Value>>(),
+        "upgrade": status.upgrade.as_ref().map(upgrade_json),
+        "upgrades": status.upgrades.iter().map(upgrade_json).collect::<Vec<Value>>(),
+        "skipped_heights": status.skipped_heights,
+        "paused": status.paused,
         "seconds_to_upgrade": seconds_to_upgrade(status),
         "restarts": status.restarts,
+        "restarts_total": status.restarts_total,
         "last_upgrade": status.last_upgrade.as_ref().map(|upgrade| json!({
             "from": upgrade.from,
             "to": upgrade.to,
@@ -84,15 +85,6 @@ fn to_json(status: &Status, running: bool) -> Value {
             "exit_to_exec_us": upgrade.exit_to_exec_us,
             "restarts": upgrade.restarts,
         })),
-        "pinned_chain": version(&status.pinned_chain),
-        "paused": status.paused,
-        "node_held": status.node_held,
-        "skipped_heights": status.skipped_heights,
-        "config_problem": version(&status.config_problem),
-        "companions": status.companions.iter().map(|companion| json!({
-            "name": companion.name,
-            "pid": companion.pid,
-        })).collect::<Vec<Value>>(),
         "last_backup": status.last_backup.as_ref().map(|backup| json!({
             "version": backup.version,
             "height": backup.height,
@@ -100,9 +92,25 @@ fn to_json(status: &Status, running: bool) -> Value {
             "bytes": backup.bytes,
             "path": backup.path,
         })),
-        "restarts_total": status.restarts_total,
-        "started_unix_ms": if running { json!(status.started_unix_ms) } else { Value::Null },
+        "started_unix_ms": Some(status.started_unix_ms).filter(|started| *started > 0),
+        "pinned_chain": version(&status.pinned_chain),
+        "config_problem": version(&status.config_problem),
+        "journal_failed": status.journal_failed,
         "problems": status.problems,
+    })
+}
+
+fn upgrade_json(upgrade: &UpgradeStatus) -> Value {
+    let known = |text: &str| if text.is_empty() { Value::Null } else { json!(text) };
+    json!({
+        "proposal_id": upgrade.proposal_id,
+        "version": upgrade.version,
+        "height": upgrade.height,
+        "standing": standing_name(upgrade.standing()),
+        "approved": upgrade.approved,
+        "staged": upgrade.staged,
+        "staging_problem": known(&upgrade.staging_problem),
+        "skipped": upgrade.skipped,
     })
 }
 
@@ -119,9 +127,13 @@ fn to_text(status: &Status) -> String {
         match &status.node {
             Some(node) if node.adopted => format!("running, pid {} (found running)", node.pid),
             Some(node) => format!("running, pid {}", node.pid),
+            None if status.node_held => "kept stopped until `visor start-node`".to_owned(),
             None => "not running".to_owned(),
         },
     );
+    for companion in &status.companions {
+        line("", format!("{}, pid {}", companion.name, companion.pid));
+    }
     if status.node_height > 0 {
         let connected = if status.node_connected {
             ""
@@ -153,8 +165,15 @@ fn to_text(status: &Status) -> String {
             },
         );
         if !upgrade.staging_problem.is_empty() {
-            line("  problem", upgrade.staging_problem.clone());
+            line("  problem", harmless(&upgrade.staging_problem));
         }
+    }
+    if status.paused {
+        line("paused", "no upgrade begins until `visor resume`".to_owned());
+    }
+    if !status.skipped_heights.is_empty() {
+        let heights: Vec<String> = status.skipped_heights.iter().map(u64::to_string).collect();
+        line("skipped", heights.join(", "));
     }
     if status.restarts > 0 {
         line("restarts", status.restarts.to_string());
@@ -172,31 +191,19 @@ fn to_text(status: &Status) -> String {
         line(
             "last backup",
             format!(
-                "of {} after block {}, in {}",
-                backup.version, backup.height, backup.path
+                "height {} of {}, {} bytes in {}",
+                backup.height, backup.version, backup.bytes, backup.path
             ),
         );
-    }
-    for companion in &status.companions {
-        line("companion", format!("{}, pid {}", companion.name, companion.pid));
-    }
-    if status.paused {
-        line("paused", "no upgrade begins until `visor resume`".to_owned());
-    }
-    if status.node_held {
-        line(
-            "held",
-            "the node is kept stopped until `visor start-node`".to_owned(),
-        );
-    }
-    for height in &status.skipped_heights {
-        line("skipped", format!("the upgrade at height {height}"));
     }
     if !status.pinned_chain.is_empty() {
         line("believes", format!("certificates of {}", status.pinned_chain));
     }
+    if !status.config_problem.is_empty() {
+        line("configuration", harmless(&status.config_problem));
+    }
     for problem in &status.problems {
-        line("problem", problem.clone());
+        line("problem", harmless(problem));
     }
     text.truncate(text.trim_end().len());
     text
@@ -226,6 +233,16 @@ mod tests {
             "restarts",
             "node_connected",
             "seconds_to_upgrade",
+            "upgrades",
+            "paused",
+            "node_held",
+            "skipped_heights",
+            "companions",
+            "last_backup",
+            "config_problem",
+            "journal_failed",
+            "restarts_total",
+            "started_unix_ms",
         ] {
             assert!(value.get(field).is_some(), "{field}");
         }

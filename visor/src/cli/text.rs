@@ -1,8 +1,14 @@
 //! Text for people: times, and the words of others.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use humantime_serde::re::humantime;
+
+/// Milliseconds since 1970 by the host's clock.
+pub(super) fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
 
 /// Milliseconds since 1970 as `2026-11-21T10:00:00.000Z`.
 pub(super) fn time(unix_ms: u64) -> String {

@@ -66,7 +66,6 @@ fn history_tells_an_upgrade_and_the_end_of_the_node_in_their_order() {
         .collect();
     let story = [
         "node_started",
-        "halted",
         "upgrade_begun",
         "node_started",
         "upgraded",
@@ -626,4 +625,186 @@ fn replace(path: &Path, bytes: &[u8]) {
     fs::write(&part, bytes).unwrap();
     fs::set_permissions(&part, fs::Permissions::from_mode(0o755)).unwrap();
     fs::rename(part, path).unwrap();
+}
+
+/// Asserts that an order is accepted, and returns what visor says.
+fn accepted(host: &Host, arguments: &[&str]) -> String {
+    let (code, answer) = json_of(host, arguments);
+    assert_eq!(
+        (code, &answer["accepted"]),
+        (Some(0), &json!(true)),
+        "{arguments:?}: {answer}"
+    );
+    answer["message"].as_str().unwrap().to_owned()
+}
+
+fn refused(host: &Host, arguments: &[&str], part: &str) {
+    let output = visor(host, arguments);
+    assert_eq!(
+        output.status.code(),
+        REFUSED,
+        "{arguments:?}: {}",
+        stderr(&output)
+    );
+    let text = stderr(&output);
+    assert!(
+        text.starts_with("visor: failed to ") && text.contains(part),
+        "{part:?} in {text}"
+    );
+    let (code, answer) = json_of(host, arguments);
+    assert_eq!((code, &answer["accepted"]), (REFUSED, &json!(false)));
+}
+
+fn events(host: &Host) -> Vec<String> {
+    let (_, history) = json_of(host, &["history"]);
+    let events = history["events"].as_array().unwrap();
+    events
+        .iter()
+        .map(|event| event["event"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn a_paused_host_stays_halted_until_it_is_resumed_also_over_a_restart_of_visor() {
+    let mut host = Host::new();
+    let running = host.start();
+    host.wait_status("the node", |status| status["node_connected"] == true);
+    accepted(&host, &["pause"]);
+    assert_eq!(json_of(&host, &["plan"]).1["paused"], true);
+    assert_warns(&host, &[], "visor.running", "paused");
+    let height = host.announce(20);
+    let halted = |status: &Value| status["node_height"] == height && status["upgrade"]["staged"] == true;
+    host.wait_status("the halt", halted);
+    running.kill();
+    let _running = host.start();
+    let status = host.wait_status("the halt again", halted);
+    assert_eq!(
+        (&status["paused"], host.current().as_str()),
+        (&json!(true), "genesis")
+    );
+    assert_eq!(host.starts(), [OLD]);
+    accepted(&host, &["resume"]);
+    host.wait_status("the upgrade", |status| status["last_upgrade"]["to"] == NEW);
+    let events = events(&host);
+    for event in ["paused", "resumed", "upgraded"] {
+        assert!(events.iter().any(|found| found == event), "{event} in {events:?}");
+    }
+    host.assert_never_two();
+}
+
+#[test]
+fn a_skipped_height_is_not_carried_out_until_the_skip_is_undone() {
+    let mut host = Host::new();
+    let running = host.start();
+    host.wait_status("the node", |status| status["node_connected"] == true);
+    refused(&host, &["skip", "--undo", "7"], "not skipped");
+    let height = host.announce(40);
+    accepted(&host, &["skip", &height.to_string()]);
+    host.wait_status("the halt", |status| status["node_height"] == height);
+    let (_, plan) = json_of(&host, &["plan"]);
+    assert_eq!(plan["upgrades"][0]["skipped"], true, "{plan}");
+    assert_warns(&host, &[], "upgrade.known", "skipped");
+    assert_eq!(
+        (host.starts(), host.current().as_str()),
+        (vec![OLD.to_owned()], "genesis")
+    );
+    running.kill();
+    let (_, plan) = json_of(&host, &["plan"]);
+    assert_eq!(plan["upgrades"][0]["skipped"], true, "the journal knows: {plan}");
+    let _running = host.start();
+    let skipped = json!([height]);
+    host.wait_status("the skip", |status| {
+        status["skipped_heights"] == skipped && status["node_connected"] == true
+    });
+    accepted(&host, &["skip", "--undo", &height.to_string()]);
+    host.wait_status("the upgrade", |status| status["last_upgrade"]["to"] == NEW);
+    host.assert_never_two();
+}
+
+#[test]
+fn a_node_that_is_kept_stopped_stays_so_over_a_restart_of_visor() {
+    let mut host = Host::new();
+    let running = host.start();
+    host.wait_status("the node", |status| status["node_connected"] == true);
+    refused(&host, &["start-node"], "not kept stopped");
+    accepted(&host, &["stop-node"]);
+    host.wait_status("the end of the node", |status| status["node"].is_null());
+    host.assert_no_node();
+    running.kill();
+    let _running = host.start();
+    let status = host.wait_status("visor", |status| status["node_held"] == true);
+    assert_eq!(
+        (&status["phase"], &status["node"]),
+        (&json!("held"), &Value::Null)
+    );
+    assert_warns(&host, &[], "node.report", "kept stopped");
+    assert_eq!(host.starts(), [OLD]);
+    accepted(&host, &["start-node"]);
+    host.wait_status("the node again", |status| status["node_connected"] == true);
+    assert_eq!(host.starts(), [OLD, OLD]);
+    let events = events(&host);
+    for event in ["node_held", "node_released"] {
+        assert!(events.iter().any(|found| found == event), "{event} in {events:?}");
+    }
+}
+
+#[test]
+fn an_upgrade_of_the_operators_own_takes_the_binary_that_was_put_in_place() {
+    let mut host = Host::new();
+    let _running = host.start();
+    host.wait_status("the node", |status| status["node_connected"] == true);
+    refused(&host, &["upgrade-at", "1", NEW], "above the node's");
+    refused(&host, &["upgrade-at", "100000", OLD], "the version that runs");
+    refused(&host, &["stage"], "no upgrade is known");
+    let height = host.height() + 40;
+    accepted(&host, &["upgrade-at", &height.to_string(), NEW]);
+    let (_, plan) = json_of(&host, &["plan"]);
+    assert_eq!(plan["upgrades"][0]["standing"], "manual", "{plan}");
+    assert_eq!(plan["upgrades"][0]["height"], height);
+    let binary = host.binary(NEW);
+    let (code, done) = json_of(&host, &["stage", NEW, "--binary", binary.to_str().unwrap()]);
+    assert_eq!(
+        (code, &done["created"], &done["visor_told"]),
+        (Some(0), &json!(true), &json!(true)),
+        "{done}"
+    );
+    let status = host.wait_status("the upgrade", |status| status["last_upgrade"]["to"] == NEW);
+    assert_eq!(status["last_upgrade"]["height"], height);
+    host.assert_never_two();
+}
+
+#[test]
+fn vis_04_visor_becomes_the_program_that_was_installed_and_the_node_runs_on() {
+    let mut host = Host::new();
+    // A visor of this host's own, which can be replaced.
+    let program = host.home().join("visor");
+    let install = || replace(&program, &fs::read(env!("CARGO_BIN_EXE_visor")).unwrap());
+    install();
+    let mut running = Command::new(&program)
+        .args(["run", "--home"])
+        .arg(host.home())
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let before = host.wait_status("the node", |status| status["node_connected"] == true);
+    install();
+    accepted(&host, &["self-restart"]);
+    let after = host.wait_status("the next visor", |status| {
+        status["node_connected"] == true && status["started_unix_ms"] != before["started_unix_ms"]
+    });
+    assert_eq!(after["visor_pid"], before["visor_pid"], "the same process");
+    assert_eq!(
+        after["node"],
+        json!({ "pid": before["node"]["pid"], "adopted": true })
+    );
+    assert_eq!(host.starts(), [OLD]);
+    // An adopted node is upgraded like any other.
+    host.announce(20);
+    host.wait_status("the upgrade", |status| status["last_upgrade"]["to"] == NEW);
+    let pid = rustix::process::Pid::from_child(&running);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(running.wait().unwrap().code(), Some(0));
+    host.assert_no_node();
+    host.assert_never_two();
 }

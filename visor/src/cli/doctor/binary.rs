@@ -50,6 +50,18 @@ pub(super) async fn check(patient: &Patient, findings: &mut Findings) {
         }
     };
     findings.ok("current.run_config", run.name.clone());
+    match run.check_companion_programs(&path) {
+        Err(error) => findings.fail(
+            "current.companions",
+            chain(&error),
+            "the next version gets its companions from here, and is not staged without them",
+        ),
+        Ok(()) if run.companions.is_empty() => findings.skip("current.companions", "none are configured"),
+        Ok(()) => findings.ok(
+            "current.companions",
+            format!("{} with their programs", run.companions.len()),
+        ),
+    }
     let limit = patient.config().staging.version_timeout;
     let expected = run.version().unwrap_or_default();
     let program = run.program(&path);

@@ -2,10 +2,10 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use super::{Findings, Patient};
-use crate::cli::text::time;
+use crate::cli::text::{now, time};
 use crate::process::run_probe;
 
 /// A clock that is corrected goes back by less than this.
@@ -22,8 +22,7 @@ pub(super) async fn check(patient: &Patient, findings: &mut Findings) {
 }
 
 async fn clock(patient: &Patient, findings: &mut Findings) {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let now = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+    let now = now();
     let last = patient.entries.last().map_or(0, |entry| entry.unix_ms);
     if now.saturating_add(CORRECTION_MS) < last {
         return findings.fail(

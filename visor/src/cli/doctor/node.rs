@@ -69,6 +69,12 @@ fn visor(status: &Status, findings: &mut Findings) {
             format!("visor has given up: {}", status.problems.join("; ")),
             "repair what it says, then start visor again",
         );
+    } else if status.journal_failed {
+        findings.fail(
+            "visor.running",
+            format!("the journal cannot be written: {}", status.problems.join("; ")),
+            "make room or repair the disk, then start visor again: it adopts the node",
+        );
     } else if !status.problems.is_empty() {
         findings.warn(
             "visor.running",
