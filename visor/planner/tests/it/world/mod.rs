@@ -1,15 +1,16 @@
 //! A host that exists only here: a disk, a link, a process, its data, backups, hooks, an operator, a chain. It carries out orders
 //! and checks each of them (`rules.rs`).
 
+mod chain;
 mod rules;
 mod script;
+mod work;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use visor_planner::{
-    Announced, Artifact, ArtifactFact, Backup, Config, Effects, Exit, ExitReason, Height, Hook, HookPolicy,
-    Input, NodeReport, Observed, Order, Pass, Planner, Process, Record, Standing, Status, Timer, Timestamp,
-    UpgradeId, UpgradePlan, Version, recover,
+    Config, Effects, Exit, ExitReason, Hook, HookPolicy, Input, Observed, Order, Pass, Planner, Process,
+    Record, Status, Timer, Timestamp, UpgradeId, UpgradePlan, Version, recover,
 };
 
 pub(crate) use rules::Durable;
@@ -323,100 +324,6 @@ impl World {
         None
     }
 
-    /// Passes, restores, hooks and questions end.
-    fn work_done(&mut self) -> Option<Input> {
-        let now = self.now;
-        if self.question.take_if(|due| *due <= now).is_some() {
-            assert!(!self.torn, "what was signed cannot be told from half the data");
-            return Some(Input::SignedHeight {
-                signed: match self.script.signed {
-                    Signed::Known => Ok(Height(self.signed)),
-                    Signed::Above => Ok(Height(self.signed.max(H + 1))),
-                    Signed::Unknown => Err("expected a number".to_owned()),
-                },
-            });
-        }
-        if let Some((hook, _)) = self.hook.take_if(|(_, due)| *due <= now) {
-            let (what, fail) = match hook {
-                Hook::BeforeStop => ("before_stop", self.script.hook_failures[0]),
-                Hook::BeforeStart => ("before_start", self.script.hook_failures[1]),
-                Hook::AfterSuccess => ("after_success", self.script.hook_failures[2]),
-            };
-            let failed = self.fails(what, fail);
-            self.hooks.push((hook, !failed));
-            return Some(Input::HookEnded {
-                hook,
-                failure: failed.then(|| "exit code 3".to_owned()),
-            });
-        }
-        let (copying, _) = self.copying.take_if(|(_, due)| *due <= now)?;
-        Some(match copying {
-            Copying::Pass(plan, from, pass) => self.copied(plan, &from, pass),
-            Copying::Restore(plan) => {
-                if self.fails("restore", self.script.restore_failures) {
-                    return Some(Input::RestoreFailed {
-                        upgrade: plan.id,
-                        reason: "no space".to_owned(),
-                    });
-                }
-                self.data = self.copies.get(&plan.id).expect("a backup").data.clone();
-                self.torn = false;
-                Input::Restored { upgrade: plan.id }
-            }
-        })
-    }
-
-    fn copied(&mut self, plan: UpgradePlan, from: &Version, pass: Pass) -> Input {
-        let (what, fail) = match pass {
-            Pass::First => ("first pass", self.script.backup_failures[0]),
-            Pass::Second => {
-                self.check_second_pass(from);
-                ("second pass", self.script.backup_failures[1])
-            }
-        };
-        if self.fails(what, fail) {
-            return Input::BackupFailed {
-                upgrade: plan.id,
-                pass,
-                reason: "no space".to_owned(),
-            };
-        }
-        let data = self.data.clone();
-        let copied = self.copies.entry(plan.id.clone()).or_insert(Copied {
-            data: data.clone(),
-            finished: false,
-        });
-        if !copied.finished {
-            copied.data = data;
-            copied.finished = pass == Pass::Second;
-        }
-        Input::BackupPassed {
-            upgrade: plan.id,
-            pass,
-            backup: Backup {
-                path: "/backups/v1.0.0".to_owned(),
-                bytes: 1,
-                took_ms: 1,
-            },
-        }
-    }
-
-    fn stage(&mut self) -> Option<Input> {
-        let plan = self.staging.clone()?;
-        if self.fails("staging", self.script.staging_failures) {
-            return Some(Input::StagingFailed {
-                upgrade: plan.id,
-                reason: "expected another SHA-256".to_owned(),
-            });
-        }
-        if self.script.staged_late && self.data.height < plan.height.0 {
-            return None;
-        }
-        self.staging = None;
-        self.folders.insert(plan.version);
-        Some(Input::Staged { upgrade: plan.id })
-    }
-
     fn fire(&mut self) -> Option<Input> {
         let (timer, _) = self
             .timers
@@ -426,91 +333,6 @@ impl World {
         let timer = *timer;
         self.timers.remove(&timer);
         Some(Input::TimerFired(timer))
-    }
-
-    /// The node crashes, or makes a block and reports.
-    fn live(&mut self) -> Option<Input> {
-        let node = self.node.clone()?;
-        let exit = if node.crashes {
-            Some(Exit::Signal(11))
-        } else if node.refuses {
-            Some(Exit::Code(self.config.exit_codes.newer_required))
-        } else if self.script.old_crash_at == Some(self.data.height) && self.done.insert("old crash") {
-            Some(Exit::Code(1))
-        } else {
-            None
-        };
-        if let Some(exit) = exit {
-            self.node = None;
-            return Some(Input::NodeExited {
-                exit,
-                companion: None,
-            });
-        }
-        self.make_block(&node.version);
-        Some(Input::NodeReported(self.report(&node.version)))
-    }
-
-    fn make_block(&mut self, version: &Version) {
-        let stalls = self.script.new_stalls && *version == new();
-        if self.halt(version).is_none() && !stalls {
-            self.data.height += 1;
-        }
-        if self.script.signs {
-            self.signed = self.signed.max(self.data.height);
-        }
-    }
-
-    /// The chain's upgrades as this height knows them.
-    fn plans(&self, version: &Version) -> Vec<(UpgradePlan, Standing)> {
-        let height = self.data.height;
-        self.script
-            .plans
-            .iter()
-            .filter(|planned| planned.plan.version > *version && planned.seen_at <= height)
-            .filter(|planned| planned.cancelled_at.is_none_or(|at| height < at))
-            .map(|planned| {
-                let mut plan = planned.plan.clone();
-                if let Some((_, to)) = planned.moved.filter(|(at, _)| *at <= height) {
-                    plan.height = Height(to);
-                }
-                let standing = if height + 2 >= plan.height.0 {
-                    Standing::LockedIn
-                } else {
-                    Standing::Approved
-                };
-                (plan, standing)
-            })
-            .collect()
-    }
-
-    fn halt(&self, version: &Version) -> Option<UpgradePlan> {
-        let mut plans = self.plans(version).into_iter();
-        plans
-            .find(|(plan, _)| plan.height.0 == self.data.height)
-            .map(|(plan, _)| plan)
-    }
-
-    fn report(&self, version: &Version) -> NodeReport {
-        let announced = self.plans(version).into_iter().flat_map(|(plan, standing)| {
-            let announced = Announced {
-                plan,
-                standing,
-                artifact: ArtifactFact::Available(Artifact {
-                    url: "file:///node".to_owned(),
-                    size: 1,
-                    sha256: "00".to_owned(),
-                }),
-            };
-            let times = if self.script.announced_twice { 2 } else { 1 };
-            vec![announced; times]
-        });
-        NodeReport {
-            version: version.clone(),
-            height: Height(self.data.height),
-            upgrades: announced.collect(),
-            halt: self.halt(version),
-        }
     }
 }
 

@@ -1,0 +1,94 @@
+//! The node and its chain: blocks, halts, crashes, reports.
+
+use visor_planner::{
+    Announced, Artifact, ArtifactFact, Exit, Height, Input, NodeReport, Standing, UpgradePlan, Version,
+};
+
+use super::{World, new};
+
+impl World {
+    /// The node crashes, or makes a block and reports.
+    pub(super) fn live(&mut self) -> Option<Input> {
+        let node = self.node.clone()?;
+        let exit = if node.crashes {
+            Some(Exit::Signal(11))
+        } else if node.refuses {
+            Some(Exit::Code(self.config.exit_codes.newer_required))
+        } else if self.script.old_crash_at == Some(self.data.height) && self.done.insert("old crash") {
+            Some(Exit::Code(1))
+        } else {
+            None
+        };
+        if let Some(exit) = exit {
+            self.node = None;
+            return Some(Input::NodeExited {
+                exit,
+                companion: None,
+            });
+        }
+        self.make_block(&node.version);
+        Some(Input::NodeReported(self.report(&node.version)))
+    }
+
+    pub(super) fn make_block(&mut self, version: &Version) {
+        let stalls = self.script.new_stalls && *version == new();
+        if self.halt(version).is_none() && !stalls {
+            self.data.height += 1;
+        }
+        if self.script.signs {
+            self.signed = self.signed.max(self.data.height);
+        }
+    }
+
+    /// The chain's upgrades as this height knows them.
+    fn plans(&self, version: &Version) -> Vec<(UpgradePlan, Standing)> {
+        let height = self.data.height;
+        self.script
+            .plans
+            .iter()
+            .filter(|planned| planned.plan.version > *version && planned.seen_at <= height)
+            .filter(|planned| planned.cancelled_at.is_none_or(|at| height < at))
+            .map(|planned| {
+                let mut plan = planned.plan.clone();
+                if let Some((_, to)) = planned.moved.filter(|(at, _)| *at <= height) {
+                    plan.height = Height(to);
+                }
+                let standing = if height + 2 >= plan.height.0 {
+                    Standing::LockedIn
+                } else {
+                    Standing::Approved
+                };
+                (plan, standing)
+            })
+            .collect()
+    }
+
+    pub(super) fn halt(&self, version: &Version) -> Option<UpgradePlan> {
+        let mut plans = self.plans(version).into_iter();
+        plans
+            .find(|(plan, _)| plan.height.0 == self.data.height)
+            .map(|(plan, _)| plan)
+    }
+
+    fn report(&self, version: &Version) -> NodeReport {
+        let announced = self.plans(version).into_iter().flat_map(|(plan, standing)| {
+            let announced = Announced {
+                plan,
+                standing,
+                artifact: ArtifactFact::Available(Artifact {
+                    url: "file:///node".to_owned(),
+                    size: 1,
+                    sha256: "00".to_owned(),
+                }),
+            };
+            let times = if self.script.announced_twice { 2 } else { 1 };
+            vec![announced; times]
+        });
+        NodeReport {
+            version: version.clone(),
+            height: Height(self.data.height),
+            upgrades: announced.collect(),
+            halt: self.halt(version),
+        }
+    }
+}
