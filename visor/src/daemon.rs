@@ -227,7 +227,11 @@ impl Daemon {
                 }
                 fact = self.jobs.next(&mut facts.answers) => self.queue.push_back(fact),
                 Some(ticket) = facts.orders.recv() => self.ordered(ticket),
-                () = Facts::config_changed(&mut facts.config) => self.reload(),
+                () = Facts::config_changed(&mut facts.config) => {
+                    manager.reloading();
+                    self.reload();
+                    manager.reloaded();
+                }
                 () = heartbeat.beat() => {}
                 request = signals.next() => match request {
                     Asked::Stop => {

@@ -5,11 +5,17 @@ use std::ffi::CString;
 use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::unistd::execve;
 
 use super::launch::environment;
 use crate::lock::VisorLock;
+
+/// How long the new program's file may be open for writing somewhere.
+const BUSY_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Executes the program at visor's path, which may have been replaced, with the same arguments and environment, in the same
 /// process. Returns only when that fails; visor then goes on as it is.
@@ -61,8 +67,16 @@ fn execute(program: &Path) -> io::Result<Infallible> {
         .filter_map(|argument| CString::new(argument.into_vec()).ok())
         .collect();
     let program = CString::new(program.as_os_str().as_bytes())?;
-    // Not std's exec: it changes signal dispositions before, and visor must be able to go on when this fails.
-    Ok(execve(&program, &arguments, &environment(|_| true))?)
+    let environment = environment(|_| true);
+    let began = Instant::now();
+    loop {
+        // Not std's exec: it changes signal dispositions before, and visor must be able to go on when this fails.
+        match execve(&program, &arguments, &environment) {
+            // Whoever wrote the new program may have started something in that moment that still holds the file open.
+            Err(Errno::ETXTBSY) if began.elapsed() < BUSY_PATIENCE => sleep(Duration::from_millis(5)),
+            result => return Ok(result?),
+        }
+    }
 }
 
 #[cfg(test)]
