@@ -1,4 +1,5 @@
-//! VIS-12, GOV-17: the chain that the operator trusts, and what its certificates prove. The only use of the `governance` crate.
+//! VIS-12, GOV-17: the chain that the operator trusts, and what its certificates prove. Beside
+//! `reporter` the only use of the `governance` crate.
 //!
 //! Nothing is fetched here and nothing decided: a file or a byte string becomes a proof or a reason.
 

@@ -31,6 +31,7 @@ use crate::jobs::{Answers, Jobs};
 use crate::journal::Journal;
 use crate::notify::{Event, Notifier};
 use crate::process::Exit;
+use crate::reporter::{Reporter, Reports};
 use crate::rpc::{self, Ticket};
 use crate::service_manager::ServiceManager;
 use crate::staging::{Order, Outcome};
@@ -63,6 +64,8 @@ pub enum Ended {
 /// # Errors
 /// When it cannot begin. The node, if one runs, is left as it is.
 pub async fn run(home: &Home, config: &Config) -> Result<Ended, CommandError> {
+    let reporter = Reporter::read(home.root(), &home.config(), &config.reporter)
+        .map_err(|error| CommandError::new(exit_code::CONFIG, error))?;
     let mut signals = Signals::new().map_err(|source| CommandError::new(exit_code::FAILED, source))?;
     // Before anything is begun. Not the code of a wrong configuration: an address that is taken, or not there yet at boot, may be free a
     // moment later, and a service manager is told to give up on that code.
@@ -87,6 +90,7 @@ pub async fn run(home: &Home, config: &Config) -> Result<Ended, CommandError> {
     let (orders, order_facts) = mpsc::channel(QUEUE);
     let (mut daemon, mut facts) =
         Daemon::begin(home, config, opened.journal, &opened.entries, order_facts).await?;
+    daemon.report_by(reporter);
     let (ending, ended_serving) = oneshot::channel();
     let server = tokio::spawn(rpc::serve(
         listener,
@@ -180,6 +184,8 @@ struct Daemon {
     pinned_chain: String,
     /// What the node announces and nobody has proven.
     refusals: Vec<Refusal>,
+    /// Readiness reports to the chain (GOV-16).
+    reports: Reports,
     started_unix_ms: u64,
     /// Why the newest `config.toml` is not in force (VIS-13).
     config_problem: String,
@@ -226,6 +232,8 @@ impl Daemon {
                     }
                 }
                 fact = self.jobs.next(&mut facts.answers) => self.queue.push_back(fact),
+                // Only the status changes.
+                () = self.reports.changed() => {}
                 Some(ticket) = facts.orders.recv() => self.ordered(ticket),
                 () = Facts::config_changed(&mut facts.config) => {
                     manager.reloading();
@@ -366,7 +374,14 @@ impl Daemon {
                 refusal.plan.version, refusal.plan.height, refusal.reason
             )
         }));
+        shown.problems.extend(self.reports.problems());
         shown
+    }
+
+    /// From now on this reporter reports, or nobody.
+    fn report_by(&mut self, reporter: Option<Reporter>) {
+        self.reports =
+            reporter.map_or_else(Reports::none, |reporter| reporter.begin(self.status.subscribe()));
     }
 
     /// How long a stop of all processes may take: each has the grace for itself, and once more for what it leaves behind.

@@ -24,6 +24,7 @@ pub mod process;
 mod program;
 mod readiness;
 pub mod reconnect;
+pub mod reporter;
 pub mod rpc;
 pub mod run_config;
 pub mod service_manager;

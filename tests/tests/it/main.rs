@@ -16,6 +16,7 @@ mod hostile;
 mod malformed;
 mod nodes;
 mod python;
+mod readiness;
 mod story;
 mod upgrade;
 mod validators;

@@ -287,13 +287,10 @@ impl Config {
             return refuse("notify.max_attempts", "at least 1", "0".to_owned());
         }
         let node = &self.reporter.node;
-        if !self.reporter.key.as_os_str().is_empty()
-            && !node.starts_with("http://")
-            && !node.starts_with("https://")
-        {
+        if !self.reporter.key.as_os_str().is_empty() && !node.starts_with("http://") {
             return refuse(
                 "reporter.node",
-                "an http:// or https:// address, since reporter.key is set",
+                "an http:// address, since reporter.key is set",
                 format!("{node:?}"),
             );
         }

@@ -374,7 +374,7 @@ pub struct Http {
 pub struct Reporter {
     /// Key file that the validator has authorised, relative to the home, or absolute. Empty: no reports.
     pub key: PathBuf,
-    /// Address of a node's gRPC service, such as `http://127.0.0.1:9090`.
+    /// Address of a node's gRPC service, such as `http://127.0.0.1:26657`.
     pub node: String,
 }
 

@@ -24,6 +24,7 @@ use crate::journal::{Entry, Journal};
 use crate::lock::{Holder, NodeLock};
 use crate::notify::{Facts as HostFacts, Notifier};
 use crate::process::mains;
+use crate::reporter::Reports;
 use crate::rpc::Ticket;
 use crate::status;
 use crate::swap;
@@ -167,6 +168,7 @@ impl Daemon {
             next_ticket: 0,
             pinned_chain,
             refusals: Vec::new(),
+            reports: Reports::none(),
             timers: BTreeMap::new(),
             queue: VecDeque::new(),
             exit_seen: None,

@@ -21,6 +21,7 @@ mod proof;
 mod random;
 mod re_exec;
 mod reload;
+mod reporter;
 mod rollback;
 mod scene;
 mod staging;
