@@ -9,9 +9,11 @@
 
 extern crate alloc;
 
+mod backup;
 mod config;
 mod effect;
 mod failure;
+mod hook;
 mod input;
 mod operator;
 mod phase;

@@ -5,11 +5,11 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::effect::{Answer, Effect, ExitReason, Timer};
+use crate::hook::BeforeStop;
 use crate::input::Order;
 use crate::plan::{Height, Timestamp, UpgradePlan, Version};
 use crate::record::Record;
 use crate::step::{Node, Planner};
-use crate::upgrade::BeforeStop;
 
 /// In words what was done, or why nothing was.
 type Outcome = Result<String, String>;

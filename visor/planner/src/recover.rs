@@ -4,15 +4,17 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::backup::FirstPass;
 use crate::config::{Config, HookPolicy};
 use crate::effect::{Effect, Effects, Timer};
+use crate::hook::BeforeStop;
 use crate::plan::{Height, Process, Timestamp, UpgradeId, UpgradePlan, Version};
 use crate::record::Record;
 use crate::rollback::{Rollback, RollbackStep};
 use crate::staging::StagingArea;
 use crate::status::{LastBackup, LastUpgrade};
 use crate::step::{Node, Ordered, Planner};
-use crate::upgrade::{BeforeStop, FirstPass, Step, Underway};
+use crate::upgrade::{Step, Underway};
 
 /// What the daemon finds before it does anything.
 #[derive(Debug, Clone, PartialEq, Eq)]

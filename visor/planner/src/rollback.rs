@@ -5,11 +5,13 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::backup::FirstPass;
 use crate::effect::{Effect, Notice, Timer};
+use crate::hook::BeforeStop;
 use crate::plan::{Height, Timestamp, UpgradeId, UpgradePlan, Version};
 use crate::record::Record;
 use crate::step::{Node, Planner};
-use crate::upgrade::{BeforeStop, FirstPass, Underway};
+use crate::upgrade::Underway;
 
 /// How far a rollback has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,12 +4,13 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::hook::BeforeStop;
 use crate::input::Standing;
 use crate::phase::Phase;
 use crate::plan::{Artifact, Backup, Height, UpgradeId, Version};
 use crate::staging::{Folder, Known};
 use crate::step::{Node, Planner};
-use crate::upgrade::{BeforeStop, Step};
+use crate::upgrade::Step;
 
 /// The last upgrade that was completed.
 #[derive(Debug, Clone, PartialEq, Eq)]

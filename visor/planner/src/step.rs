@@ -5,15 +5,17 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::backup::FirstPass;
 use crate::config::Config;
 use crate::effect::{Answer, Effect, Effects, ExitReason, Notice};
+use crate::hook::{AfterSuccess, BeforeStop};
 use crate::input::Input;
 use crate::plan::{Height, Process, Timestamp, UpgradeId, UpgradePlan, Version};
 use crate::record::Record;
 use crate::rollback::Rollback;
 use crate::staging::StagingArea;
 use crate::status::{LastBackup, LastUpgrade};
-use crate::upgrade::{AfterSuccess, BeforeStop, FirstPass, Underway};
+use crate::upgrade::Underway;
 
 /// What the planner knows of the node and its companions: one unit.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,11 +7,12 @@ use alloc::vec::Vec;
 
 use crate::config::{BackupPolicy, HookPolicy};
 use crate::effect::{Effect, Hook, Notice, Pass, Timer};
+use crate::hook::BeforeStop;
 use crate::input::NodeReport;
-use crate::plan::{Backup, Timestamp, UpgradeId, UpgradePlan, Version};
+use crate::plan::{Timestamp, UpgradePlan, Version};
 use crate::record::Record;
 use crate::rollback::RollbackStep;
-use crate::status::{LastBackup, LastUpgrade};
+use crate::status::LastUpgrade;
 use crate::step::{Node, Planner};
 
 /// How far an upgrade has come since its intent was written down.
@@ -60,34 +61,6 @@ impl Underway {
                 Step::Stopping | Step::Starting | Step::Probation => false,
             }
     }
-}
-
-/// The first pass of the backup, while the node runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum FirstPass {
-    NotBegun,
-    Running(UpgradeId),
-    /// Done, or failed: then the second pass copies more.
-    Over(UpgradeId),
-}
-
-/// The hook before the stop, for the upgrade that the node has halted for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum BeforeStop {
-    NotRun,
-    Running,
-    /// It runs for what the node had halted for before; once that has ended it is run anew.
-    Outdated,
-    Failed(String),
-    Passed,
-}
-
-/// The hook after an upgrade, until it has ended well.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct AfterSuccess {
-    pub(crate) plan: UpgradePlan,
-    pub(crate) from: Version,
-    pub(crate) failed: Option<String>,
 }
 
 impl Planner {
@@ -154,14 +127,6 @@ impl Planner {
         }
         self.forget_before_stop();
         self.halted = Some(plan);
-    }
-
-    /// What the hook before the stop has said is about another halt.
-    pub(crate) fn forget_before_stop(&mut self) {
-        self.before_stop = match self.before_stop {
-            BeforeStop::Running | BeforeStop::Outdated => BeforeStop::Outdated,
-            BeforeStop::NotRun | BeforeStop::Failed(_) | BeforeStop::Passed => BeforeStop::NotRun,
-        };
     }
 
     /// VIS-10.
@@ -237,29 +202,6 @@ impl Planner {
         }
     }
 
-    pub(crate) fn run_after_success(&mut self, plan: UpgradePlan, from: Version, effects: &mut Vec<Effect>) {
-        if let BeforeStop::Running | BeforeStop::Outdated = self.before_stop {
-            // One hook runs at a time, and an upgrade waits for that one.
-            effects.push(Effect::SetTimer(Timer::Hook, self.config.hooks.retry_delay));
-            self.after_success = Some(AfterSuccess {
-                plan,
-                from,
-                failed: Some(String::from("another hook runs")),
-            });
-            return;
-        }
-        effects.push(Effect::RunHook {
-            hook: Hook::AfterSuccess,
-            plan: plan.clone(),
-            from: from.clone(),
-        });
-        self.after_success = Some(AfterSuccess {
-            plan,
-            from,
-            failed: None,
-        });
-    }
-
     /// Nothing keeps an upgrade that is ready from beginning.
     pub(crate) fn may_begin(&self) -> bool {
         let skipped = self
@@ -307,74 +249,6 @@ impl Planner {
         }
         self.last_failure = None;
         self.stop_node(effects);
-    }
-
-    /// While the halted node still serves its peers everything is copied, so that little is left for the time without it.
-    fn first_pass_over(&mut self, plan: &UpgradePlan, effects: &mut Vec<Effect>) -> bool {
-        if self.config.backup == BackupPolicy::Off {
-            return true;
-        }
-        match &self.first_pass {
-            FirstPass::Over(id) if *id == plan.id => true,
-            // Two passes at a time would write to the same folder.
-            FirstPass::Running(_) => false,
-            FirstPass::NotBegun | FirstPass::Over(_) if self.node == Node::Absent => true,
-            FirstPass::NotBegun | FirstPass::Over(_) => {
-                self.begin_first_pass(plan.clone(), effects);
-                false
-            }
-        }
-    }
-
-    fn first_pass_if_near(&mut self, effects: &mut Vec<Effect>) {
-        let BackupPolicy::On {
-            first_pass_blocks, ..
-        } = self.config.backup
-        else {
-            return;
-        };
-        let Some(plan) = self.staging.ready().filter(|plan| {
-            plan.height.0 <= self.height.0.saturating_add(first_pass_blocks)
-                && !self.skipped.contains(&plan.height)
-        }) else {
-            return;
-        };
-        let plan = plan.clone();
-        match &self.first_pass {
-            FirstPass::Running(_) => {}
-            FirstPass::Over(id) if *id == plan.id => {}
-            FirstPass::NotBegun | FirstPass::Over(_) => {
-                self.begin_first_pass(plan, effects);
-            }
-        }
-    }
-
-    fn begin_first_pass(&mut self, plan: UpgradePlan, effects: &mut Vec<Effect>) {
-        self.first_pass = FirstPass::Running(plan.id.clone());
-        effects.push(Effect::BackUp {
-            plan,
-            from: self.current.clone(),
-            pass: Pass::First,
-        });
-    }
-
-    fn before_stop_passed(&mut self, plan: &UpgradePlan, effects: &mut Vec<Effect>) -> bool {
-        if self.config.hooks.before_stop == HookPolicy::Off {
-            return true;
-        }
-        match self.before_stop {
-            BeforeStop::Passed => true,
-            BeforeStop::Running | BeforeStop::Outdated | BeforeStop::Failed(_) => false,
-            BeforeStop::NotRun => {
-                self.before_stop = BeforeStop::Running;
-                effects.push(Effect::RunHook {
-                    hook: Hook::BeforeStop,
-                    plan: plan.clone(),
-                    from: self.current.clone(),
-                });
-                false
-            }
-        }
     }
 
     fn intend(&mut self, now: Timestamp, plan: UpgradePlan, effects: &mut Vec<Effect>) {
@@ -446,215 +320,5 @@ impl Planner {
         self.node = Node::Starting;
         effects.push(Effect::Swap(version.clone()));
         effects.push(Effect::Start { version, why });
-    }
-
-    pub(crate) fn backup_passed(
-        &mut self,
-        now: Timestamp,
-        upgrade: &UpgradeId,
-        pass: Pass,
-        backup: Backup,
-        effects: &mut Vec<Effect>,
-    ) {
-        match pass {
-            Pass::First => self.first_pass_ended(now, upgrade, effects),
-            Pass::Second => {
-                let Some(underway) = self.awaiting_backup(upgrade) else {
-                    return;
-                };
-                underway.backup_due = false;
-                effects.push(Effect::Append(Record::BackedUp {
-                    plan: underway.plan.clone(),
-                    from: underway.from.clone(),
-                    backup: backup.clone(),
-                    at: now,
-                }));
-                self.last_backup = Some(LastBackup {
-                    id: underway.plan.id.clone(),
-                    version: underway.from.clone(),
-                    height: underway.plan.height,
-                    backup,
-                });
-                self.go_on(now, effects);
-            }
-        }
-    }
-
-    pub(crate) fn backup_failed(
-        &mut self,
-        now: Timestamp,
-        upgrade: &UpgradeId,
-        pass: Pass,
-        reason: String,
-        effects: &mut Vec<Effect>,
-    ) {
-        let (required, retry_delay) = match self.config.backup {
-            BackupPolicy::Off => (false, None),
-            BackupPolicy::On {
-                required,
-                retry_delay,
-                ..
-            } => (required, Some(retry_delay)),
-        };
-        match pass {
-            Pass::First => {
-                if let Some(known) = self.staging.get(upgrade) {
-                    effects.push(Effect::Notify(Notice::BackupFailed {
-                        version: known.plan.version.clone(),
-                        reason,
-                        waits: false,
-                    }));
-                }
-                self.first_pass_ended(now, upgrade, effects);
-            }
-            Pass::Second => {
-                let Some(underway) = self.awaiting_backup(upgrade) else {
-                    return;
-                };
-                let waits = retry_delay.filter(|_| required);
-                effects.push(Effect::Notify(Notice::BackupFailed {
-                    version: underway.plan.version.clone(),
-                    reason: reason.clone(),
-                    waits: waits.is_some(),
-                }));
-                if let Some(delay) = waits {
-                    underway.blocked = Some(format!("the backup failed and is tried again: {reason}"));
-                    effects.push(Effect::SetTimer(Timer::Backup, delay));
-                    return;
-                }
-                underway.backup_due = false;
-                effects.push(Effect::Append(Record::NotBackedUp {
-                    plan: underway.plan.clone(),
-                    reason,
-                    at: now,
-                }));
-                self.go_on(now, effects);
-            }
-        }
-    }
-
-    fn first_pass_ended(&mut self, now: Timestamp, upgrade: &UpgradeId, effects: &mut Vec<Effect>) {
-        if self.first_pass == FirstPass::Running(upgrade.clone()) {
-            self.first_pass = FirstPass::Over(upgrade.clone());
-            self.upgrade_if_ready(now, effects);
-        }
-    }
-
-    fn awaiting_backup(&mut self, upgrade: &UpgradeId) -> Option<&mut Underway> {
-        self.underway
-            .as_mut()
-            .filter(|underway| underway.step == Step::BackingUp && underway.plan.id == *upgrade)
-    }
-
-    pub(crate) fn hook_ended(
-        &mut self,
-        now: Timestamp,
-        hook: Hook,
-        failure: Option<String>,
-        effects: &mut Vec<Effect>,
-    ) {
-        let hooks = self.config.hooks;
-        let (version, policy) = match hook {
-            Hook::BeforeStop => {
-                match self.before_stop {
-                    BeforeStop::Running => {}
-                    BeforeStop::Outdated => {
-                        self.before_stop = BeforeStop::NotRun;
-                        self.upgrade_if_ready(now, effects);
-                        return;
-                    }
-                    BeforeStop::NotRun | BeforeStop::Failed(_) | BeforeStop::Passed => return,
-                }
-                let version = self.halted.as_ref().map(|plan| plan.version.clone());
-                (version, hooks.before_stop)
-            }
-            Hook::BeforeStart => {
-                let waiting = self
-                    .underway
-                    .as_ref()
-                    .filter(|underway| underway.step == Step::BeforeStart && underway.hook_due);
-                (
-                    waiting.map(|underway| underway.plan.version.clone()),
-                    hooks.before_start,
-                )
-            }
-            Hook::AfterSuccess => {
-                let version = self
-                    .after_success
-                    .as_ref()
-                    .map(|after| after.plan.version.clone());
-                (version, hooks.after_success)
-            }
-        };
-        let Some(version) = version else {
-            // The upgrade that it belonged to is no more.
-            if hook == Hook::BeforeStop {
-                self.before_stop = BeforeStop::NotRun;
-            }
-            return;
-        };
-        let waits = failure.is_some() && policy == HookPolicy::Block;
-        if let Some(reason) = &failure {
-            effects.push(Effect::Notify(Notice::HookFailed {
-                hook,
-                version,
-                reason: reason.clone(),
-                waits,
-            }));
-        }
-        if let Some(reason) = failure.filter(|_| waits) {
-            effects.push(Effect::SetTimer(Timer::Hook, hooks.retry_delay));
-            match hook {
-                Hook::BeforeStop => self.before_stop = BeforeStop::Failed(reason),
-                Hook::BeforeStart => {
-                    if let Some(underway) = &mut self.underway {
-                        underway.blocked = Some(format!(
-                            "the hook before the start failed and is run again: {reason}"
-                        ));
-                    }
-                }
-                Hook::AfterSuccess => {
-                    if let Some(after) = &mut self.after_success {
-                        after.failed = Some(reason);
-                    }
-                }
-            }
-            return;
-        }
-        match hook {
-            Hook::BeforeStop => {
-                self.before_stop = BeforeStop::Passed;
-                self.upgrade_if_ready(now, effects);
-            }
-            Hook::BeforeStart => {
-                if let Some(underway) = &mut self.underway {
-                    underway.hook_due = false;
-                }
-                self.go_on(now, effects);
-            }
-            Hook::AfterSuccess => {
-                if let Some(after) = self.after_success.take() {
-                    effects.push(Effect::Append(Record::SuccessHookEnded { plan: after.plan }));
-                }
-            }
-        }
-    }
-
-    /// Runs again the hook that failed.
-    pub(crate) fn hook_again(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        if let BeforeStop::Failed(_) = self.before_stop {
-            self.before_stop = BeforeStop::NotRun;
-            self.upgrade_if_ready(now, effects);
-        }
-        let blocked = self
-            .underway
-            .as_ref()
-            .is_some_and(|underway| underway.step == Step::BeforeStart && underway.blocked.is_some());
-        if blocked {
-            self.go_on(now, effects);
-        }
-        if let Some(after) = self.after_success.take_if(|after| after.failed.is_some()) {
-            self.run_after_success(after.plan, after.from, effects);
-        }
     }
 }
