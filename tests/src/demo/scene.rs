@@ -74,7 +74,9 @@ fn phase_word(phase: Phase) -> &'static str {
         Phase::Starting => "starting",
         Phase::Probation => "on probation",
         Phase::Retrying => "retrying",
+        Phase::RollingBack => "rolling back",
         Phase::RolledBack => "rolled back",
+        Phase::Held => "held",
         Phase::Failed => "failed",
         Phase::Stopping => "stopping",
     }
