@@ -1,10 +1,11 @@
-//! Where a test may cut off the work: before each change of the disk. Outside tests there is nothing here.
+//! Where a test may cut off the work: before each change of the disk. In a program it is a place of [`crate::fault`].
 
 use std::io;
 
 #[cfg(not(test))]
 #[expect(clippy::unnecessary_wraps, reason = "it fails in tests only")]
 pub(super) fn step() -> io::Result<()> {
+    crate::fault::point("backup-change");
     Ok(())
 }
 

@@ -1,10 +1,15 @@
 //! Visor is killed at every place of a whole life: its start, staging, halt, stop, swap, start, probation, the end of the upgrade and
 //! its own stop. The next visor always comes to the same end.
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use visor::home::Home;
+use visor::journal::Journal;
+use visor_planner::Record;
 
 use crate::proof::{assert_upgraded, is_upgraded};
 use crate::scene::{Host, PATIENCE, Visor, wait_for};
@@ -19,25 +24,86 @@ struct Scene {
     blocks: u64,
     /// The node is killed with visor.
     node_dies_too: bool,
+    /// With two companions, a hook at each point, and a backup.
+    everything: bool,
 }
 
 /// Staged long before the height.
 const IN_TIME: Scene = Scene {
     blocks: 40,
     node_dies_too: false,
+    everything: false,
 };
 
 /// The chain halts before anything is staged.
-const LATE: Scene = Scene {
-    blocks: 2,
-    node_dies_too: false,
-};
+const LATE: Scene = Scene { blocks: 2, ..IN_TIME };
 
 fn host(scene: Scene) -> (Host, u64) {
     let mut host = Host::new();
     host.behave(json!({ "block_ms": 4 }));
+    if scene.everything {
+        equip(&host);
+    }
     let height = host.announce(scene.blocks);
     (host, height)
+}
+
+/// The file of the node's data that is backed up; nothing writes to it.
+const DATA: &str = "state";
+
+fn equip(host: &Host) {
+    host.companions(&[("data", "before_node", ""), ("watch", "after_node", "")]);
+    let data = host.node_home().join("data");
+    fs::create_dir(&data).unwrap();
+    fs::write(data.join(DATA), "blocks").unwrap();
+    let ran = host.root().join("hooks");
+    let hook = |name: &str| {
+        let script = format!("echo {name} >> {}", ran.display());
+        toml::Value::try_from(json!({ "command": ["/bin/sh", "-c", script] })).unwrap()
+    };
+    let paths = toml::Value::try_from([data]).unwrap();
+    host.configure(&[
+        ("hooks", "before_stop", hook("before_stop")),
+        ("hooks", "before_start", hook("before_start")),
+        ("hooks", "after_success", hook("after_success")),
+        ("hooks", "retry_delay", "20ms".into()),
+        ("backup", "paths", paths),
+        ("backup", "first_pass_blocks", 30.into()),
+        ("backup", "reserve", 0.into()),
+        ("backup", "retry_delay", "20ms".into()),
+    ]);
+}
+
+/// Beside the upgrade itself: the hooks ran, and the copy is whole.
+fn assert_equipped(host: &Host) {
+    let ran = fs::read_to_string(host.root().join("hooks")).unwrap();
+    for hook in ["before_stop", "before_start"] {
+        assert!(ran.lines().any(|line| line == hook), "{hook} in {ran}");
+    }
+    let entries = Journal::read(&Home::at(host.home()).journal()).unwrap();
+    let backups: Vec<PathBuf> = entries
+        .into_iter()
+        .filter_map(|entry| {
+            let Record::BackedUp { backup, .. } = entry.record else {
+                return None;
+            };
+            Some(PathBuf::from(backup.path))
+        })
+        .collect();
+    assert_eq!(backups.len(), 1, "{backups:?}");
+    assert!(has(&backups[0], DATA), "no copy in {backups:?}");
+}
+
+/// Whether the file lies somewhere in the folder, as it was written.
+fn has(folder: &Path, name: &str) -> bool {
+    fs::read_dir(folder).unwrap().any(|entry| {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            has(&path, name)
+        } else {
+            path.ends_with(name) && fs::read_to_string(path).unwrap() == "blocks"
+        }
+    })
 }
 
 /// Lets visor live until it dies or the upgrade is over, then stops it. True: it was killed.
@@ -100,6 +166,9 @@ fn die_at(scene: Scene, place: &str) -> bool {
     assert_eq!(next.wait_exit().code(), Some(0));
     host.assert_no_node();
     assert_upgraded(&host, height);
+    if scene.everything {
+        assert_equipped(&host);
+    }
     killed
 }
 
@@ -154,7 +223,16 @@ fn vis_01_killed_at_every_place_with_its_node() {
         node_dies_too: true,
         ..IN_TIME
     };
-    die_everywhere(scene, 5);
+    die_everywhere(scene, 6);
+}
+
+#[test]
+fn vis_01_killed_at_every_place_of_an_upgrade_with_companions_hooks_and_a_backup() {
+    let scene = Scene {
+        everything: true,
+        ..IN_TIME
+    };
+    die_everywhere(scene, 7);
 }
 
 #[test]

@@ -10,8 +10,14 @@
 mod backup;
 mod bad_input;
 mod companions;
+mod conditions_disk;
+mod conditions_node;
+mod conditions_permissions;
+mod conditions_plan;
 mod crash_points;
+mod disk;
 mod hook;
+mod journal_damage;
 mod kills;
 mod notify;
 mod observe;

@@ -3,7 +3,8 @@
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -14,6 +15,8 @@ use sha2::{Digest as _, Sha256};
 
 /// Longer than anything takes on a loaded machine; only a failure waits for it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// The user and the group that own nothing, on every system.
+const NOBODY: u32 = 65_534;
 pub(crate) const OLD: &str = "1.0.0";
 pub(crate) const NEW: &str = "1.1.0";
 
@@ -36,6 +39,10 @@ pub(crate) struct Host {
     visors: u32,
     hidden: bool,
     corrupt: bool,
+    /// The visor of a user without privileges.
+    unprivileged: Option<PathBuf>,
+    /// Where the home is seen from here, when that is not where visor sees it.
+    seen_at: Option<PathBuf>,
 }
 
 /// A running visor; killed when dropped.
@@ -53,6 +60,8 @@ impl Host {
             visors: 0,
             hidden: false,
             corrupt: false,
+            unprivileged: None,
+            seen_at: None,
         };
         fs::create_dir(host.node_home()).unwrap();
         host.binary(OLD);
@@ -93,7 +102,8 @@ impl Host {
     /// Adds companions to version 1.0.0, `(name, order, flags)`; all run the binary `side`, a copy of the fake node.
     pub(crate) fn companions(&self, companions: &[(&str, &str, &str)]) {
         let folder = self.home().join("genesis");
-        fs::copy(env!("CARGO_BIN_EXE_fake-node"), folder.join("side")).unwrap();
+        fs::write(folder.join("side"), fake_node()).unwrap();
+        fs::set_permissions(folder.join("side"), fs::Permissions::from_mode(0o755)).unwrap();
         let path = folder.join("run-config.toml");
         let mut text = fs::read_to_string(&path).unwrap();
         for (name, order, flags) in companions {
@@ -115,7 +125,30 @@ impl Host {
     }
 
     pub(crate) fn home(&self) -> PathBuf {
-        self.dir.path().join("v")
+        self.seen_at.clone().unwrap_or_else(|| self.dir.path().join("v"))
+    }
+
+    /// The folder of everything that belongs to this host.
+    pub(crate) fn root(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// From now on the home is looked at here.
+    pub(crate) fn look_at(&mut self, seen: PathBuf) {
+        self.seen_at = Some(seen);
+    }
+
+    /// From now on visor and its nodes are run by a user whom permissions bind: the present one, or `nobody` in the place of root.
+    pub(crate) fn without_privileges(&mut self) {
+        let program = self.dir.path().join("visor");
+        let mut bytes = fs::read(env!("CARGO_BIN_EXE_visor")).unwrap();
+        cut_to_segments(&mut bytes);
+        fs::write(&program, bytes).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        if rustix::process::geteuid().is_root() {
+            give_away(self.dir.path());
+        }
+        self.unprivileged = Some(program);
     }
 
     pub(crate) fn node_home(&self) -> PathBuf {
@@ -169,27 +202,36 @@ impl Host {
 
     /// Announces an upgrade to `NEW` so many blocks from now, with the artifact as it is on disk.
     pub(crate) fn announce(&mut self, blocks: u64) -> u64 {
-        let path = self.binary(NEW);
-        let bytes = fs::read(&path).unwrap();
+        self.binary(NEW);
+        let height = self.height() + blocks;
+        let plan = self.plan(NEW, height);
+        let path = self.artifact(NEW);
         if self.hidden {
             fs::remove_file(&path).unwrap();
         } else if self.corrupt {
-            let mut other = bytes.clone();
+            let mut other = fs::read(&path).unwrap();
             other[5000] ^= 1;
             fs::write(&path, other).unwrap();
         }
-        let height = self.height() + blocks;
-        self.behave(json!({ "upgrade": {
-            "id": "ab".repeat(32),
-            "version": NEW,
+        self.behave(json!({ "upgrade": plan }));
+        height
+    }
+
+    /// What the node announces of an upgrade, with the artifact as it is on disk.
+    pub(crate) fn plan(&self, version: &str, height: u64) -> Value {
+        let path = self.artifact(version);
+        let bytes = fs::read(&path).unwrap();
+        let id = if version == NEW { "ab" } else { "ba" };
+        json!({
+            "id": id.repeat(32),
+            "version": version,
             "height": height,
             "platform": visor::staging::host_platform(),
             "url": format!("file://{}", path.display()),
             "size": bytes.len(),
             "sha256": Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
             "phase": "locked_in",
-        }}));
-        height
+        })
     }
 
     pub(crate) fn height(&self) -> u64 {
@@ -259,10 +301,16 @@ impl Host {
     }
 
     fn command_of(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
+        let mut command = match &self.unprivileged {
+            Some(program) => Command::new(program),
+            None => Command::new(program),
+        };
+        if self.unprivileged.is_some() && rustix::process::geteuid().is_root() {
+            command.uid(NOBODY).gid(NOBODY);
+        }
         command
             .args(["run", "--home"])
-            .arg(self.home())
+            .arg(self.dir.path().join("v"))
             .stdin(Stdio::null());
         command
     }
@@ -290,11 +338,12 @@ impl Host {
         self.visors += 1;
         let log = self.dir.path().join(format!("visor-{}.log", self.visors));
         let file = File::create(&log).unwrap();
-        let child = command
-            .stdout(file.try_clone().unwrap())
-            .stderr(file)
-            .spawn()
-            .unwrap();
+        command.stdout(file.try_clone().unwrap()).stderr(file);
+        // A program that was written a moment ago is busy until every child that another test forks meanwhile has come to its exec.
+        let child = wait_for("the program to be free", || match command.spawn() {
+            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => None,
+            spawned => Some(spawned.unwrap()),
+        });
         Visor { child, log }
     }
 
@@ -309,6 +358,31 @@ impl Host {
             output.status.code(),
             serde_json::from_slice(&output.stdout).unwrap_or(Value::Null),
         )
+    }
+
+    /// What the operator of a host does that was away over a whole upgrade: waits until visor says so, puts the version that the chain
+    /// runs in place, and names it.
+    pub(crate) fn name_the_upgrade(&self, height: u64) {
+        wait_for("the request for a version", || {
+            let problems = self.ask()?.problems;
+            problems
+                .iter()
+                .any(|text| text.contains("no upgrade is known"))
+                .then_some(())
+        });
+        let artifact = self.artifact(NEW);
+        for arguments in [
+            ["stage", NEW, "--binary", artifact.to_str().unwrap()].as_slice(),
+            &["upgrade-at", &height.to_string(), NEW],
+        ] {
+            let output = Command::new(env!("CARGO_BIN_EXE_visor"))
+                .args(arguments)
+                .arg("--home")
+                .arg(self.home())
+                .output()
+                .unwrap();
+            assert!(output.status.success(), "{arguments:?}: {output:?}");
+        }
     }
 
     /// The status of a running visor, asked for without a process of its own. Nothing when none answers.
@@ -369,6 +443,16 @@ impl Drop for Host {
     }
 }
 
+/// Gives a folder and everything in it to `nobody`.
+fn give_away(path: &Path) {
+    std::os::unix::fs::lchown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+    if fs::symlink_metadata(path).unwrap().is_dir() {
+        for entry in fs::read_dir(path).unwrap() {
+            give_away(&entry.unwrap().path());
+        }
+    }
+}
+
 /// The fake node without what is never loaded of it: debugging information is three quarters of a program that the tests copy and
 /// hash hundreds of times.
 fn fake_node() -> &'static [u8] {
@@ -407,6 +491,10 @@ impl Visor {
         let mut text = String::new();
         File::open(&self.log).unwrap().read_to_string(&mut text).unwrap();
         text
+    }
+
+    pub(crate) fn log_path(&self) -> &Path {
+        &self.log
     }
 
     pub(crate) fn pid(&self) -> u32 {

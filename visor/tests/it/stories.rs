@@ -95,7 +95,10 @@ fn vis_03_killed_while_staging() {
     // A fetch that does not succeed keeps the phase; the repaired one does.
     kill_in_phase(
         "staging",
-        |host| host.hide_artifact(true),
+        |host| {
+            host.behave(json!({ "block_ms": 100 }));
+            host.hide_artifact(true);
+        },
         |host| host.hide_artifact(false),
     );
 }
