@@ -4,6 +4,7 @@ mod export;
 mod genesis;
 mod import;
 mod init;
+mod signed_height;
 mod start;
 mod status;
 mod version;
@@ -37,6 +38,8 @@ enum Command {
     Start(start::StartArguments),
     /// Show where a running node stands
     Status(status::StatusArguments),
+    /// Print the highest height that a node has signed a proposal or vote for (offline)
+    SignedHeight(signed_height::SignedHeightArguments),
     /// Write the state of a stopped node to a file, for new nodes to start from (offline)
     Export(export::ExportArguments),
     /// Start a new node's store from such a file (offline)
@@ -101,6 +104,7 @@ fn run(release: &ReleaseVersion) -> Result<(), CommandError> {
         Command::Genesis(arguments) => genesis::run(&arguments),
         Command::Start(arguments) => start::run(&arguments, release),
         Command::Status(arguments) => status::run(&arguments),
+        Command::SignedHeight(arguments) => signed_height::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
         Command::Import(arguments) => import::run(&arguments),
         Command::Version(arguments) => version::run(&arguments, release),

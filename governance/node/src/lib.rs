@@ -17,6 +17,7 @@ mod logging;
 mod mempool;
 pub mod node;
 mod rpc;
+pub mod signed_height;
 pub mod snapshot_file;
 pub mod store;
 mod visor_link;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex};
 
-use governance::{BlockRefusal, Genesis, ReleaseVersion, SigningKey};
+use governance::{BlockRefusal, Genesis, Height, ReleaseVersion, SigningKey};
 use tokio::sync::{mpsc, watch};
 
 use crate::app::{Chain, first_snapshot};
@@ -14,12 +14,15 @@ use crate::engine::malachite::{ConsensusOptions, Malachite, PeerAddress};
 use crate::engine::{Engine as _, EngineError, Ports};
 use crate::handle::{NodeHandle, Shared};
 use crate::mempool::{Mempool, MempoolLimits};
+use crate::signed_height::{SignedHeight, SignedHeightError};
 use crate::store::{Store, StoreError};
 
 /// The chain's blocks and state, in the data folder.
 pub(crate) const STORE_FILE: &str = "chain.redb";
 /// What this node has signed at the height under way, in the data folder.
 pub(crate) const WAL_FILE: &str = "consensus.wal";
+/// The highest height that this node has signed for, in the data folder.
+pub(crate) const SIGNED_HEIGHT_FILE: &str = "signed-height";
 /// Admitted transactions that wait to be told to other nodes; more are told with the next repetition.
 const GOSSIP_QUEUE: usize = 256;
 
@@ -56,6 +59,9 @@ pub enum StartError {
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// What this node has signed for cannot be kept.
+    #[error(transparent)]
+    SignedHeight(#[from] SignedHeightError),
     /// The address for other nodes cannot be used.
     #[error("cannot listen on {address} for other nodes: choose another address in [p2p] listen")]
     Listen {
@@ -89,6 +95,15 @@ impl Node {
             source,
         })?;
 
+        let wal = options.data.join(WAL_FILE);
+        let height = loaded.state.height();
+        // A node signs for the block after its last one, and for no later one.
+        let signed_height = SignedHeight::open(
+            &options.data.join(SIGNED_HEIGHT_FILE),
+            height == Height(0) && !wal.exists(),
+            height.next().unwrap_or(height),
+        )?;
+
         let (gossip, gossip_queue) = mpsc::channel(GOSSIP_QUEUE);
         let shared = Arc::new(Shared {
             mempool: Mutex::new(Mempool::new(
@@ -113,7 +128,8 @@ impl Node {
                 network_key: options.network_key,
                 listen: options.listen,
                 peers: options.peers,
-                wal: options.data.join(WAL_FILE),
+                wal,
+                signed_height,
                 options: options.consensus,
             },
             ports: Ports {

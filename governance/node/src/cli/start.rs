@@ -134,6 +134,7 @@ fn start_error(error: StartError) -> CommandError {
             | BlockRefusal::HeightExhausted { .. },
         ) => exit_code::FAILED,
         StartError::Store(error) => store_code(error),
+        StartError::SignedHeight(_) => exit_code::DISK,
         StartError::Listen { .. } => exit_code::CONFIG,
     };
     CommandError::new(code, error)

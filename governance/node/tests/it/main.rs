@@ -10,6 +10,7 @@ mod corpus;
 mod network;
 mod program;
 mod queries;
+mod signed_height;
 mod single;
 mod snapshot;
 mod upgrade;

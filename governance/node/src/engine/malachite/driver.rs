@@ -134,6 +134,7 @@ impl<A: Application> Driver<A> {
                     }
                     None => break Err(stopped("one of its parts has failed; its own log lines say which")),
                 },
+                () = self.signer.failed() => break Err(EngineError::Log),
                 _ = network_died.recv() => break Err(stopped("its network does not answer")),
                 Some(transaction) = self.gossip.recv() => self.tell(transaction).await,
                 _ = again.tick() => self.tell_again().await,
@@ -327,6 +328,11 @@ impl<A: Application> Driver<A> {
     }
 
     async fn publish_block(&mut self, block: Arc<Block>, id: Digest, round: u32, valid_round: Round) {
+        if let Err(error) = self.signer.mark(block.height.into()).await {
+            // The loop sees it too, and ends the node.
+            tracing::error!(block.height = block.height.0, error = %crate::cli::chain(&error), "nothing is signed");
+            return;
+        }
         let signature = self.signer.sign_block(block.height.into(), round, &id);
         let part = Part::Block(ProposedBlock {
             round: Round::new(round),

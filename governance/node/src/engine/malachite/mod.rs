@@ -41,6 +41,7 @@ use governance::{ChainId, PublicKey, ReleaseVersion, SigningKey};
 pub use configuration::{ConsensusOptions, PeerAddress, PeerAddressError};
 
 use crate::engine::{Application, Engine, EngineError, Ports};
+use crate::signed_height::SignedHeight;
 use codec::WireCodec;
 use context::{Address, GovernanceContext};
 use driver::{Driver, Setup};
@@ -74,6 +75,8 @@ pub struct Malachite {
     pub peers: Vec<PeerAddress>,
     /// The write-ahead log.
     pub wal: PathBuf,
+    /// Knows every height before anything is signed for it.
+    pub signed_height: SignedHeight,
     /// Timing.
     pub options: ConsensusOptions,
 }
@@ -94,7 +97,8 @@ impl Engine for Malachite {
         ports: Ports,
         stop: S,
     ) -> Result<(), EngineError> {
-        let signer = ConsensusSigner::new(self.consensus_key.clone(), self.chain_id.clone());
+        let signer = ConsensusSigner::new(self.consensus_key.clone(), self.chain_id.clone())
+            .remembering(self.signed_height.clone());
         let verifier = ConsensusVerifier::new(self.chain_id.clone());
         let address = Address::of(&signer.public_key());
         let codec = WireCodec::default();

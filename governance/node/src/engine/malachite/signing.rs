@@ -10,11 +10,12 @@ use arc_malachitebft_app_channel::{Signer, Verifier};
 use arc_malachitebft_signing::{Error, VerificationResult};
 use async_trait::async_trait;
 use ed25519_dalek::{Signer as _, VerifyingKey};
-use governance::{ChainId, Digest, PublicKey, Signature, SigningKey, encoding};
+use governance::{ChainId, Digest, Height, PublicKey, Signature, SigningKey, encoding};
 use serde::Serialize;
 
 use super::context::{ChainHeight, GovernanceContext, Proposal, Vote};
 use super::wire::{WireProposal, WireVote};
+use crate::signed_height::{SignedHeight, SignedHeightError};
 
 const VOTE_TAG: &[u8] = b"visor/consensus/v1/vote\0";
 const PROPOSAL_TAG: &[u8] = b"visor/consensus/v1/proposal\0";
@@ -25,6 +26,8 @@ const BLOCK_TAG: &[u8] = b"visor/consensus/v1/proposed-block\0";
 pub(crate) struct ConsensusSigner {
     key: Arc<SigningKey>,
     chain_id: ChainId,
+    /// Knows a height before anything is signed for it. Absent only where nothing leaves the process.
+    signed: Option<SignedHeight>,
 }
 
 /// Checks what others have signed on this chain.
@@ -38,6 +41,31 @@ impl ConsensusSigner {
         Self {
             key: Arc::new(key),
             chain_id,
+            signed: None,
+        }
+    }
+
+    /// The same, with a file that knows every height before anything is signed for it.
+    pub(crate) fn remembering(self, signed: SignedHeight) -> Self {
+        Self {
+            signed: Some(signed),
+            ..self
+        }
+    }
+
+    /// Makes it durable that something is signed for this height. To be called before every signature.
+    pub(crate) async fn mark(&self, height: ChainHeight) -> Result<(), SignedHeightError> {
+        match &self.signed {
+            Some(signed) => signed.mark(Height::from(height)).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until that has failed: then this node signs no more.
+    pub(crate) async fn failed(&self) {
+        match &self.signed {
+            Some(signed) => signed.failed().await,
+            None => std::future::pending().await,
         }
     }
 
@@ -45,7 +73,7 @@ impl ConsensusSigner {
         PublicKey::from(&*self.key)
     }
 
-    /// The proposer's signature over a block that it sends around for one round.
+    /// The proposer's signature over a block that it sends around for one round. After [`mark`](Self::mark).
     pub(crate) fn sign_block(&self, height: ChainHeight, round: u32, block: &Digest) -> Signature {
         self.sign(&preimage(BLOCK_TAG, &self.chain_id, &(height, round, block)))
     }
@@ -81,6 +109,7 @@ impl ConsensusVerifier {
 impl Signer<GovernanceContext> for ConsensusSigner {
     async fn sign_vote(&self, vote: Vote) -> Result<SignedMessage<GovernanceContext, Vote>, Error> {
         let wire = WireVote::try_from(&vote).map_err(Error::from_source)?;
+        self.mark(vote.height).await.map_err(Error::from_source)?;
         let signature = self.sign(&preimage(VOTE_TAG, &self.chain_id, &wire));
         Ok(SignedMessage::new(vote, signature))
     }
@@ -90,6 +119,7 @@ impl Signer<GovernanceContext> for ConsensusSigner {
         proposal: Proposal,
     ) -> Result<SignedMessage<GovernanceContext, Proposal>, Error> {
         let wire = WireProposal::try_from(&proposal).map_err(Error::from_source)?;
+        self.mark(proposal.height).await.map_err(Error::from_source)?;
         let signature = self.sign(&preimage(PROPOSAL_TAG, &self.chain_id, &wire));
         Ok(SignedMessage::new(proposal, signature))
     }
