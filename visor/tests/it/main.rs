@@ -29,6 +29,7 @@ mod re_exec;
 mod reload;
 mod reporter;
 mod rollback;
+mod rollback_kills;
 mod scene;
 mod staging;
 mod stories;

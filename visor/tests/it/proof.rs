@@ -45,7 +45,7 @@ pub(crate) fn assert_upgraded(host: &Host, height: u64) {
 
 /// A node's first line comes after the last line of every node before it. (One that was killed wrote none: the lock that each of
 /// them holds for life stands for it.)
-fn assert_one_after_the_other(host: &Host) {
+pub(crate) fn assert_one_after_the_other(host: &Host) {
     let log = host.node_log();
     let mut last = 0;
     for line in &log {
