@@ -1,4 +1,4 @@
-//! How long a node is down for its backup: `cargo bench -p e2e --bench backup`.
+//! How long a node is down for its backup: `cargo bench -p visor --bench backup`.
 //!
 //! A data directory is copied plainly (`cp -a`, and a loop of `std::fs::copy`), then by the two passes of visor with some of
 //! its files rewritten in between, on the same disk in the same run. The second pass is what the node is down for.
