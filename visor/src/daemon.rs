@@ -264,8 +264,6 @@ impl Daemon {
         self.host.forget_node();
         self.block_rate.forget();
         let ended = match (exit.code, exit.signal) {
-            // The codes have a meaning only for the node.
-            _ if exit.process.is_some() => visor_planner::Exit::Unknown,
             (Some(code), _) => visor_planner::Exit::Code(code),
             (None, Some(signal)) => visor_planner::Exit::Signal(signal),
             (None, None) => visor_planner::Exit::Unknown,
