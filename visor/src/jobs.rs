@@ -1,6 +1,6 @@
 //! What the host does beside its node, off the loop: backups, hooks, and the question what this host has signed.
 //!
-//! At most one of each kind at a time; a new order takes the place of the one before. Every answer comes as an [`Outcome`].
+//! At most one of each kind at a time; a new order takes the place of the one before. Every answer becomes a fact.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

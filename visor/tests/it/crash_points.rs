@@ -106,8 +106,8 @@ fn has(folder: &Path, name: &str) -> bool {
     })
 }
 
-/// Lets visor live until it dies or the upgrade is over, then stops it. True: it was killed.
-fn live(host: &Host, visor: &mut Visor) -> bool {
+/// Lets visor live until it dies or the host has come to its end, then stops it. True: it was killed.
+pub(crate) fn live(host: &Host, visor: &mut Visor, is_over: fn(&Host) -> bool) -> bool {
     let began = Instant::now();
     let mut asked = false;
     loop {
@@ -119,7 +119,7 @@ fn live(host: &Host, visor: &mut Visor) -> bool {
             );
             return ended.code().is_none();
         }
-        if !asked && is_upgraded(host) {
+        if !asked && is_over(host) {
             visor.terminate();
             asked = true;
         }
@@ -137,11 +137,17 @@ fn live(host: &Host, visor: &mut Visor) -> bool {
 /// Every place that a life passes, in the form of `VISOR_FAULT_POINT`.
 fn places(scene: Scene) -> Vec<String> {
     let (mut host, height) = host(scene);
+    let places = places_of(&mut host, is_upgraded);
+    assert_upgraded(&host, height);
+    places
+}
+
+/// Lets visor live to its end, and returns the places that it passes.
+pub(crate) fn places_of(host: &mut Host, is_over: fn(&Host) -> bool) -> Vec<String> {
     let trace = host.home().join("trace");
     let mut visor = host.start_faulty(&[("VISOR_FAULT_COUNT", trace.to_str().unwrap())]);
-    assert!(!live(&host, &mut visor), "nothing was to kill it");
-    assert_upgraded(&host, height);
-    let text = std::fs::read_to_string(trace).unwrap();
+    assert!(!live(host, &mut visor, is_over), "nothing was to kill it");
+    let text = fs::read_to_string(trace).unwrap();
     text.lines()
         .map(|line| line.split(' ').nth(1).unwrap().to_owned())
         .collect()
@@ -151,7 +157,7 @@ fn places(scene: Scene) -> Vec<String> {
 fn die_at(scene: Scene, place: &str) -> bool {
     let (mut host, height) = host(scene);
     let mut visor = host.start_faulty(&[("VISOR_FAULT_POINT", place)]);
-    let killed = live(&host, &mut visor);
+    let killed = live(&host, &mut visor, is_upgraded);
     if scene.node_dies_too {
         host.kill_node();
     }
@@ -174,12 +180,22 @@ fn die_at(scene: Scene, place: &str) -> bool {
 
 /// Kills visor at every place, or at every `sample`th where that is enough for an ordinary run: `E2E_PLACES=all` for all of them.
 fn die_everywhere(scene: Scene, sample: usize) {
+    let all = places(scene);
+    assert!(all.len() > 60, "so few places: {all:?}");
+    die_at_each(&format!("{scene:?}"), &all, sample, &|place| die_at(scene, place));
+}
+
+/// One life for each place, several at once. `die_at` says whether its life passed the place.
+pub(crate) fn die_at_each(
+    what: &str,
+    all: &[String],
+    sample: usize,
+    die_at: &(dyn Fn(&str) -> bool + Sync + std::panic::RefUnwindSafe),
+) {
     let sample = match std::env::var("E2E_PLACES").as_deref() {
         Ok("all") => 1,
         Ok(_) | Err(_) => sample,
     };
-    let all = places(scene);
-    assert!(all.len() > 60, "so few places: {all:?}");
     let places: Vec<&String> = all.iter().step_by(sample).collect();
     let next = AtomicUsize::new(0);
     let missed = AtomicUsize::new(0);
@@ -187,12 +203,11 @@ fn die_everywhere(scene: Scene, sample: usize) {
         for _ in 0..HOSTS_AT_ONCE {
             scope.spawn(|| {
                 while let Some(place) = places.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let outcome = std::panic::catch_unwind(|| die_at(scene, place));
-                    match outcome {
+                    match std::panic::catch_unwind(|| die_at(place)) {
                         Ok(true) => {}
                         // One report more or less: that life did not pass the place, and came to its end.
                         Ok(false) => drop(missed.fetch_add(1, Ordering::Relaxed)),
-                        Err(_) => panic!("killed at {place}, {scene:?}"),
+                        Err(_) => panic!("killed at {place}, {what}"),
                     }
                 }
             });
@@ -200,7 +215,7 @@ fn die_everywhere(scene: Scene, sample: usize) {
     });
     let missed = missed.into_inner();
     eprintln!(
-        "{scene:?}: killed at {} of {} places",
+        "{what}: killed at {} of {} places",
         places.len() - missed,
         all.len()
     );
@@ -244,7 +259,7 @@ fn the_shipped_visor_cannot_be_armed() {
         .env("VISOR_FAULT_POINT", "1")
         .env("VISOR_FAULT_COUNT", &trace);
     let mut visor = host.launch(command);
-    assert!(!live(&host, &mut visor));
+    assert!(!live(&host, &mut visor, is_upgraded));
     assert_upgraded(&host, height);
     assert!(!trace.exists());
 }

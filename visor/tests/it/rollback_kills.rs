@@ -2,8 +2,6 @@
 //! brings back the old version and its data, together.
 
 use std::fs;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
 
 use proto::pb::visor::v1::Phase;
 use serde_json::json;
@@ -11,10 +9,10 @@ use visor::home::Home;
 use visor::journal::Journal;
 use visor_planner::Record;
 
+use crate::crash_points::{die_at_each, live, places_of};
 use crate::proof::assert_one_after_the_other;
-use crate::scene::{Host, NEW, OLD, PATIENCE, Visor, wait_for};
+use crate::scene::{Host, NEW, OLD, wait_for};
 
-const HOSTS_AT_ONCE: usize = 4;
 /// An ordinary run kills at every so many places; `E2E_PLACES=all` at each.
 const SAMPLE: usize = 6;
 
@@ -85,49 +83,10 @@ fn assert_back(host: &Host) {
     assert_eq!(ends, 1, "{records:#?}");
 }
 
-/// Lets visor live until it dies or all is back, then stops it. True: it was killed.
-fn live(host: &Host, visor: &mut Visor) -> bool {
-    let began = Instant::now();
-    let mut asked = false;
-    loop {
-        if let Some(ended) = visor.ended() {
-            assert!(
-                ended.code().is_none() || asked && ended.success(),
-                "visor ended by itself with {ended}: {}",
-                visor.log()
-            );
-            return ended.code().is_none();
-        }
-        if !asked && is_back(host) {
-            visor.terminate();
-            asked = true;
-        }
-        assert!(
-            began.elapsed() < PATIENCE,
-            "no end: {:?}, {}",
-            host.ask(),
-            visor.log()
-        );
-        std::thread::sleep(std::time::Duration::from_millis(3));
-    }
-}
-
-fn places() -> Vec<String> {
-    let mut host = host();
-    let trace = host.home().join("trace");
-    let mut visor = host.start_faulty(&[("VISOR_FAULT_COUNT", trace.to_str().unwrap())]);
-    assert!(!live(&host, &mut visor), "nothing was to kill it");
-    assert_back(&host);
-    let text = fs::read_to_string(trace).unwrap();
-    text.lines()
-        .map(|line| line.split(' ').nth(1).unwrap().to_owned())
-        .collect()
-}
-
 fn die_at(place: &str) -> bool {
     let mut host = host();
     let mut visor = host.start_faulty(&[("VISOR_FAULT_POINT", place)]);
-    let killed = live(&host, &mut visor);
+    let killed = live(&host, &mut visor, is_back);
     let mut next = host.start_faulty(&[]);
     wait_for("the end of the rollback", || {
         assert!(next.ended().is_none(), "the next visor ended: {}", next.log());
@@ -142,33 +101,9 @@ fn die_at(place: &str) -> bool {
 
 #[test]
 fn vis_11_killed_at_every_place_of_a_rollback_version_and_data_go_back_together() {
-    let sample = match std::env::var("E2E_PLACES").as_deref() {
-        Ok("all") => 1,
-        Ok(_) | Err(_) => SAMPLE,
-    };
-    let all = places();
+    let mut host = host();
+    let all = places_of(&mut host, is_back);
+    assert_back(&host);
     assert!(all.len() > 100, "so few places: {all:?}");
-    let places: Vec<&String> = all.iter().step_by(sample).collect();
-    let (next, missed) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    std::thread::scope(|scope| {
-        for _ in 0..HOSTS_AT_ONCE {
-            scope.spawn(|| {
-                while let Some(place) = places.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    match std::panic::catch_unwind(|| die_at(place)) {
-                        Ok(true) => {}
-                        // One report more or less: that life did not pass the place, and came to its end.
-                        Ok(false) => drop(missed.fetch_add(1, Ordering::Relaxed)),
-                        Err(_) => panic!("killed at {place}"),
-                    }
-                }
-            });
-        }
-    });
-    let missed = missed.into_inner();
-    eprintln!(
-        "killed at {} of {} places of a rollback",
-        places.len() - missed,
-        all.len()
-    );
-    assert!(missed * 10 < places.len(), "{missed} of {} places", places.len());
+    die_at_each("a rollback", &all, SAMPLE, &die_at);
 }
