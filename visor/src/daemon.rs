@@ -20,7 +20,7 @@ use self::begin::now;
 use crate::adapter::governance::{EXIT_CODES, LinkEvent, Refusal, Translated, translate};
 use crate::block_rate::BlockRate;
 use crate::cli::{CommandError, chain};
-use crate::config::{Config, ConfigWatch, EventKind};
+use crate::config::{Config, EventKind};
 use crate::execute::Host;
 use crate::exit_code;
 use crate::fault;
@@ -30,6 +30,7 @@ use crate::http;
 use crate::jobs::{Answers, Jobs};
 use crate::journal::Journal;
 use crate::notify::{Event, Notifier};
+use crate::path_watch::PathWatch;
 use crate::process::Exit;
 use crate::reporter::{Reporter, Reports};
 use crate::rpc::{self, Ticket};
@@ -93,6 +94,7 @@ pub async fn run(home: &Home, config: &Config) -> Result<Ended, CommandError> {
     daemon.report_by(reporter);
     let (ending, ended_serving) = oneshot::channel();
     let server = tokio::spawn(rpc::serve(
+        home.socket(),
         listener,
         daemon.status.subscribe(),
         orders,
@@ -158,12 +160,12 @@ struct Facts {
     answers: Answers,
     orders: mpsc::Receiver<Ticket>,
     /// Without it only SIGHUP tells.
-    config: Option<ConfigWatch>,
+    config: Option<PathWatch>,
 }
 
 impl Facts {
     /// The next change of `config.toml`.
-    async fn config_changed(config: &mut Option<ConfigWatch>) {
+    async fn config_changed(config: &mut Option<PathWatch>) {
         match config {
             Some(watch) => watch.changed().await,
             None => std::future::pending().await,

@@ -20,6 +20,7 @@ pub mod journal;
 pub mod lock;
 mod notice;
 pub mod notify;
+mod path_watch;
 pub mod process;
 mod program;
 mod readiness;

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 
-use futures_util::{Stream, StreamExt as _};
+use futures_util::{Stream, StreamExt as _, stream};
 use hyper_util::rt::TokioIo;
 use proto::pb::visor::v1::visor_service_client::VisorServiceClient;
 use proto::pb::visor::v1::visor_service_server::{VisorService, VisorServiceServer};
@@ -15,12 +15,13 @@ use proto::pb::visor::v1::{
 };
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio_stream::wrappers::{UnixListenerStream, WatchStream};
+use tokio_stream::wrappers::WatchStream;
 use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Request, Response};
 use tower::service_fn;
 use visor_planner::{Height, Order, Version};
 
+use crate::path_watch::PathWatch;
 use crate::run_config::is_version;
 
 use crate::fault;
@@ -58,22 +59,75 @@ pub fn bind(path: &Path) -> Result<UnixListener, RpcError> {
     Ok(listener)
 }
 
-/// Answers until the end is announced, and then what is being answered.
+/// Answers until the end is announced, and then what is being answered. A socket that somebody removes is made again.
 pub(crate) async fn serve(
+    path: PathBuf,
     listener: UnixListener,
     status: watch::Receiver<Status>,
     orders: mpsc::Sender<Ticket>,
     ending: oneshot::Receiver<()>,
 ) {
     let service = VisorServiceServer::new(Service { status, orders });
+    // Without a watch the next visor makes it again.
+    let watch = PathWatch::new(&path).ok();
+    let door = Door {
+        path,
+        listener,
+        watch,
+    };
+    let connections = stream::unfold(door, |mut door| async {
+        let connection = door.next().await;
+        Some((connection, door))
+    });
     let served = Server::builder()
         .add_service(service)
-        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async {
+        .serve_with_incoming_shutdown(connections, async {
             let _ = ending.await;
         })
         .await;
     if let Err(error) = served {
         tracing::warn!(error = %crate::cli::chain(&error), "status is not served any more");
+    }
+}
+
+/// The socket that is listened on, at its path.
+struct Door {
+    path: PathBuf,
+    listener: UnixListener,
+    watch: Option<PathWatch>,
+}
+
+impl Door {
+    async fn next(&mut self) -> io::Result<UnixStream> {
+        loop {
+            tokio::select! {
+                accepted = self.listener.accept() => return accepted.map(|(connection, _)| connection),
+                () = changed(&mut self.watch) => self.look(),
+            }
+        }
+    }
+
+    /// Connections that are open stay so.
+    fn look(&mut self) {
+        while fs::symlink_metadata(&self.path).is_err() {
+            match bind(&self.path) {
+                Ok(listener) => self.listener = listener,
+                Err(error) => {
+                    tracing::error!(error = %crate::cli::chain(&error), "visor's socket was removed and cannot be made again");
+                    return;
+                }
+            }
+            tracing::warn!(visor.socket = %self.path.display(), "visor's socket was removed; it is made again");
+            // It knows the new file from its beginning; one that was removed before is seen by the next look here.
+            self.watch = PathWatch::new(&self.path).ok();
+        }
+    }
+}
+
+async fn changed(watch: &mut Option<PathWatch>) {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
     }
 }
 

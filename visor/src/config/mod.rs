@@ -10,7 +10,6 @@ use visor_planner::{BackupPolicy, ExitCodes, HookPolicies};
 mod address;
 mod change;
 mod sections;
-mod watch;
 
 pub use address::WebAddress;
 pub use change::Change;
@@ -19,7 +18,6 @@ pub use sections::{
     Backup, EventKind, Failure, Governance, Hook, Hooks, Http, Log, LogFormat, NodeConfig, Notify, Probation,
     Reporter, Retry, Severity, Staging, StopConfig, Upgrade,
 };
-pub use watch::ConfigWatch;
 
 /// The file that `visor init` writes: every key with its default and its meaning.
 pub const TEMPLATE: &str = include_str!("config.toml");

@@ -14,7 +14,7 @@ use crate::adoption::identify;
 use crate::block_rate::BlockRate;
 use crate::certificate::{Notary, Pin, PinError};
 use crate::cli::CommandError;
-use crate::config::{Config, ConfigWatch};
+use crate::config::Config;
 use crate::execute::{Channels, ExecuteError, Host};
 use crate::exit_code;
 use crate::fault;
@@ -23,6 +23,7 @@ use crate::jobs::Jobs;
 use crate::journal::{Entry, Journal};
 use crate::lock::{Holder, NodeLock};
 use crate::notify::{Facts as HostFacts, Notifier};
+use crate::path_watch::PathWatch;
 use crate::process::mains;
 use crate::reporter::Reports;
 use crate::rpc::Ticket;
@@ -78,8 +79,8 @@ fn pin(home: &Home, config: &Config) -> Result<Option<Pin>, CommandError> {
 }
 
 /// Begins before the configuration counts as read, so that no change in between is missed.
-fn watch_config(home: &Home) -> Option<ConfigWatch> {
-    ConfigWatch::new(&home.config())
+fn watch_config(home: &Home) -> Option<PathWatch> {
+    PathWatch::new(&home.config())
         .inspect_err(|error| {
             tracing::warn!(%error, "config.toml is not watched; SIGHUP reads it again");
         })

@@ -157,21 +157,18 @@ fn vis_07_a_home_in_which_nothing_can_be_made_delays_the_switch_until_it_can() {
 }
 
 #[test]
-fn a_visor_whose_own_socket_is_removed_goes_on_and_the_next_one_makes_it_again() {
+fn a_visor_whose_own_socket_is_removed_makes_it_again() {
     let mut host = Host::new();
     host.behave(json!({ "block_ms": 5 }));
     let visor = host.start();
     host.wait_status("the node", |status| status["node_connected"] == true);
     let socket = host.home().join("visor.sock");
-    fs::remove_file(&socket).unwrap();
+    for _ in 0..2 {
+        fs::remove_file(&socket).unwrap();
+        host.wait_status("an answer", |status| status["node_connected"] == true);
+        let mode = fs::metadata(&socket).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
     let height = host.announce(60);
-    wait_for("a block of the new version", || {
-        (host.height() > height).then_some(())
-    });
-    let (code, _) = host.status();
-    assert_eq!(code, Some(4), "nobody can be asked");
-    visor.kill();
-    let visor = host.start();
-    wait_for("the socket", || socket.exists().then_some(()));
     end(&host, height, visor);
 }

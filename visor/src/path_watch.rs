@@ -1,4 +1,4 @@
-//! Sees when `config.toml` changes, whatever an editor or a deployment tool does to change it.
+//! Sees when a file changes, comes or goes: `config.toml`, whatever an editor or a deployment tool does to it, and visor's own socket.
 //!
 //! By inotify, without polling: on the file itself (written in place, permissions), on its folder (replaced by a rename, deleted, created),
 //! and on the folder of every symbolic link on the way to it (Kubernetes mounts a configuration behind a link that it switches). A burst
@@ -30,7 +30,7 @@ const MAX_LOOKS: usize = 8;
 
 /// Watches one file, which need not exist.
 #[derive(Debug)]
-pub struct ConfigWatch {
+pub(crate) struct PathWatch {
     path: PathBuf,
     quiet: Duration,
     events: AsyncFd<OwnedFd>,
@@ -59,12 +59,12 @@ enum Look {
     None(io::ErrorKind),
 }
 
-impl ConfigWatch {
+impl PathWatch {
     /// Begins to watch.
     ///
     /// # Errors
-    /// When the system has no more room for watches; SIGHUP still works then.
-    pub fn new(path: &Path) -> io::Result<Self> {
+    /// When the system has no more room for watches.
+    pub(crate) fn new(path: &Path) -> io::Result<Self> {
         Self::with_quiet(path, QUIET)
     }
 
@@ -80,7 +80,7 @@ impl ConfigWatch {
 
     /// Returns when the file has changed since the last time, or since the watching began. May be cancelled and called again:
     /// nothing is lost.
-    pub async fn changed(&mut self) {
+    pub(crate) async fn changed(&mut self) {
         loop {
             let due = self.burst.map(|burst| burst.due);
             tokio::select! {
@@ -105,7 +105,7 @@ impl ConfigWatch {
         match watch(&self.path) {
             Ok(events) => self.events = events,
             Err(error) => {
-                tracing::warn!(config.path = %self.path.display(), %error, "a change of the configuration may go unseen; SIGHUP reads it");
+                tracing::warn!(watch.path = %self.path.display(), %error, "a change of this file may go unseen");
             }
         }
         // After the watch has begun, so that no change falls between the two.
@@ -249,19 +249,19 @@ mod tests {
     use std::io::Write as _;
     use std::os::unix::fs::{PermissionsExt as _, symlink};
 
-    use super::super::Config;
     use super::*;
+    use crate::config::Config;
 
     const BRIEF: Duration = Duration::from_millis(20);
     const PATIENCE: Duration = Duration::from_secs(20);
     const GOOD: &str = "[restart]\nmax_retries = 7\n";
 
-    async fn is_told(watch: &mut ConfigWatch) -> bool {
+    async fn is_told(watch: &mut PathWatch) -> bool {
         tokio::time::timeout(PATIENCE, watch.changed()).await.is_ok()
     }
 
     /// Nothing more is told than was.
-    async fn is_silent(watch: &mut ConfigWatch) -> bool {
+    async fn is_silent(watch: &mut PathWatch) -> bool {
         tokio::time::timeout(5 * BRIEF, watch.changed()).await.is_err()
     }
 
@@ -305,7 +305,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("config.toml");
         fs::write(&path, "").unwrap();
-        let mut watch = ConfigWatch::with_quiet(&path, BRIEF).unwrap();
+        let mut watch = PathWatch::with_quiet(&path, BRIEF).unwrap();
         assert!(is_silent(&mut watch).await, "before the first change");
         for (name, edit) in edits {
             edit(&path);
@@ -322,7 +322,7 @@ mod tests {
     async fn vis_13_a_file_that_is_missing_for_a_while_is_told_both_times() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("config.toml");
-        let mut watch = ConfigWatch::with_quiet(&path, BRIEF).unwrap();
+        let mut watch = PathWatch::with_quiet(&path, BRIEF).unwrap();
         fs::write(&path, GOOD).unwrap();
         assert!(is_told(&mut watch).await, "created");
         fs::remove_file(&path).unwrap();
@@ -349,7 +349,7 @@ mod tests {
         switch("..1");
         let path = root.join("config.toml");
         symlink("..data/config.toml", &path).unwrap();
-        let mut watch = ConfigWatch::with_quiet(&path, BRIEF).unwrap();
+        let mut watch = PathWatch::with_quiet(&path, BRIEF).unwrap();
         for name in ["..2", "..3"] {
             version(name, GOOD);
             switch(name);
@@ -377,7 +377,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("config.toml");
         fs::write(&path, "").unwrap();
-        let mut watch = ConfigWatch::with_quiet(&path, BRIEF).unwrap();
+        let mut watch = PathWatch::with_quiet(&path, BRIEF).unwrap();
         for _ in 0..1000 {
             fs::write(&path, GOOD).unwrap();
             replace(&path, GOOD);
@@ -395,7 +395,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("config.toml");
         fs::write(&path, "").unwrap();
-        let mut watch = ConfigWatch::with_quiet(&path, BRIEF).unwrap();
+        let mut watch = PathWatch::with_quiet(&path, BRIEF).unwrap();
         fs::write(&path, GOOD).unwrap();
         let began = Instant::now();
         // Cancelled every millisecond, much sooner than the burst is over.
