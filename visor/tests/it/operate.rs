@@ -572,10 +572,10 @@ fn the_doctor_looks_at_what_the_operator_has_added() {
         ("reporter", "key", "reporter.key".into()),
         ("reporter", "node", "http://127.0.0.1:1".into()),
     ]);
-    assert_fails(&host, offline, "reporter.key", "cannot be read");
+    assert_fails(&host, offline, "reporter.key", "reporter.key");
     fs::write(&key, "secret").unwrap();
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
-    assert_warns(&host, offline, "reporter.key", "mode 644");
+    assert_fails(&host, offline, "reporter.key", "mode 0644");
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! Checks of what the operator has added: hooks, notifications, the reporter's key, addresses.
 
-use std::fs::{self, File};
-use std::os::unix::fs::PermissionsExt as _;
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use super::file::not_a_program;
 use super::{Findings, Patient};
 use crate::cli::chain;
 use crate::config::{Hook, Severity};
+use crate::reporter::Reporter;
 
 /// How long an address may take to answer.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -53,26 +53,17 @@ fn hook(name: &'static str, hook: &Hook, findings: &mut Findings) {
     }
 }
 
+/// As `visor run` reads it.
 fn reporter(patient: &Patient, findings: &mut Findings) {
-    let key = patient.config().reporter.key;
-    if key.as_os_str().is_empty() {
-        return findings.skip("reporter.key", "not configured");
-    }
-    let path = patient.home.root().join(key);
-    if let Err(error) = File::open(&path) {
-        return findings.fail(
+    let section = patient.config().reporter;
+    match Reporter::read(patient.home.root(), &patient.home.config(), &section) {
+        Ok(None) => findings.skip("reporter.key", "not configured"),
+        Ok(Some(_)) => findings.ok("reporter.key", section.key.display().to_string()),
+        Err(error) => findings.fail(
             "reporter.key",
-            format!("{} cannot be read: {error}", path.display()),
-            "make it readable for visor's user",
-        );
-    }
-    match fs::metadata(&path).map(|metadata| metadata.permissions().mode() & 0o777) {
-        Ok(mode) if mode & 0o077 != 0 => findings.warn(
-            "reporter.key",
-            format!("{} has mode {mode:o}: others can read it", path.display()),
-            format!("`chmod 600 {}`", path.display()),
+            chain(&error),
+            "repair it: visor does not start with it, and the chain is not told that this host is ready",
         ),
-        _ => findings.ok("reporter.key", path.display().to_string()),
     }
 }
 
