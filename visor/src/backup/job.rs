@@ -11,7 +11,7 @@ use rustix::fs::{FlockOperation, flock};
 use tokio::sync::mpsc;
 
 use super::error::{BackupError, failed};
-use super::pass::{self, Tuning};
+use super::pass::{self, Replaced, Tuning};
 use super::plan::Plan;
 use super::restore::restore;
 use super::retention::retire;
@@ -105,8 +105,9 @@ impl Job {
         let seen = cancel.clone();
         thread::Builder::new().name("backup".to_owned()).spawn(move || {
             let began = Instant::now();
+            let mut replaced = Replaced::default();
             let (result, lock) = match hold(order.plan(), &seen) {
-                Ok(lock) => (run(&order, &seen), Some(lock)),
+                Ok(lock) => (run(&order, &seen, &mut replaced), Some(lock)),
                 Err(error) => (Err(error), None),
             };
             let outcome = match result {
@@ -125,6 +126,7 @@ impl Job {
             let finished = matches!((&outcome, &order), (Outcome::Passed { .. }, Order::SecondPass(_)));
             // Nobody waits any more: then nobody is told.
             let _ = outcomes.blocking_send(outcome);
+            drop(replaced);
             if finished {
                 // The node starts meanwhile. It goes on when the job is dropped: the backup is done, this only makes room.
                 retire(order.plan());
@@ -141,10 +143,10 @@ impl Drop for Job {
     }
 }
 
-fn run(order: &Order, cancel: &Cancel) -> Result<Tally, BackupError> {
+fn run(order: &Order, cancel: &Cancel, replaced: &mut Replaced) -> Result<Tally, BackupError> {
     match order {
         Order::FirstPass(plan) => pass::first(plan, Tuning::default(), cancel),
-        Order::SecondPass(plan) => pass::second(plan, Tuning::default(), cancel),
+        Order::SecondPass(plan) => pass::second(plan, Tuning::default(), cancel, replaced),
         Order::Restore(plan) => restore(plan, cancel),
     }
 }

@@ -48,15 +48,49 @@ impl Default for Tuning {
 
 /// While the node runs.
 pub(super) fn first(plan: &Plan, tuning: Tuning, cancel: &Cancel) -> Result<Tally, BackupError> {
-    run(plan, tuning, cancel, false)
+    run(plan, tuning, cancel, None)
 }
 
-/// While nothing runs.
-pub(super) fn second(plan: &Plan, tuning: Tuning, cancel: &Cancel) -> Result<Tally, BackupError> {
-    run(plan, tuning, cancel, true)
+/// While nothing runs. What it replaces goes to `replaced`.
+pub(super) fn second(
+    plan: &Plan,
+    tuning: Tuning,
+    cancel: &Cancel,
+    replaced: &mut Replaced,
+) -> Result<Tally, BackupError> {
+    run(plan, tuning, cancel, Some(replaced))
 }
 
-fn run(plan: &Plan, tuning: Tuning, cancel: &Cancel, quiet: bool) -> Result<Tally, BackupError> {
+/// Copies that newer ones have replaced: removed, but held open, because to free the room of a large file takes longer than to copy it.
+/// The node waits for the pass and not for that.
+#[derive(Debug, Default)]
+pub(super) struct Replaced {
+    files: Vec<OwnedFd>,
+    bytes: u64,
+}
+
+impl Replaced {
+    /// A small part of the descriptors that a process may have.
+    const MAX_FILES: usize = 256;
+    /// A small part of the default reserve: the room is not free yet.
+    const MAX_BYTES: u64 = 256 << 20;
+
+    fn hold(&mut self, file: OwnedFd, bytes: u64) {
+        let total = self.bytes.saturating_add(bytes);
+        if self.files.len() < Self::MAX_FILES && total <= Self::MAX_BYTES {
+            self.files.push(file);
+            self.bytes = total;
+        }
+    }
+}
+
+fn run(
+    plan: &Plan,
+    tuning: Tuning,
+    cancel: &Cancel,
+    replaced: Option<&mut Replaced>,
+) -> Result<Tally, BackupError> {
+    let quiet = replaced.is_some();
     plan.check()?;
     let backup = plan.backup();
     if Manifest::exists(&backup) {
@@ -82,6 +116,7 @@ fn run(plan: &Plan, tuning: Tuning, cancel: &Cancel, quiet: bool) -> Result<Tall
         tuning,
         cancel,
         quiet,
+        replaced,
         backup: backup.join(DATA),
         record,
         copier: Copier::new(cancel.clone()),
@@ -117,6 +152,7 @@ struct Pass<'a> {
     cancel: &'a Cancel,
     /// Nothing changes: the node is down.
     quiet: bool,
+    replaced: Option<&'a mut Replaced>,
     backup: PathBuf,
     record: Record,
     copier: Copier,
@@ -412,6 +448,12 @@ impl Pass<'_> {
         meta: &Meta,
     ) -> Result<Contents, BackupError> {
         // A new file, not new bytes in the old one: that may have other names by now.
+        if let Some(replaced) = &mut self.replaced
+            && let Ok(old) = tree::open_file(place.to, place.to_name)
+            && let Ok(found) = tree::look_at(&old)
+        {
+            replaced.hold(old, found.size);
+        }
         tree::remove(place.to, place.to_name).map_err(failed("remove", path))?;
         let to = tree::create_file(place.to, place.to_name).map_err(failed("create", path))?;
         let from = Named {

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::backup::error::BackupError;
 use crate::backup::job::{Cancel, Tally};
-use crate::backup::pass::{Tuning, first, second};
+use crate::backup::pass::{Replaced, Tuning, first, second};
 use crate::backup::plan::Plan;
 use crate::backup::restore::restore;
 
@@ -93,7 +93,7 @@ impl Scene {
     }
 
     pub(super) fn second(&self) -> Result<Tally, BackupError> {
-        second(&self.plan, TUNING, &Cancel::default())
+        second(&self.plan, TUNING, &Cancel::default(), &mut Replaced::default())
     }
 
     pub(super) fn restore(&self) -> Result<Tally, BackupError> {
