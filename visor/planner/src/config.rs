@@ -1,15 +1,58 @@
 //! What the operator decides.
 
+use crate::input::Exit;
 use crate::plan::Millis;
 use crate::retry::RetryPolicy;
 
-/// Exit codes of a node that mean something. They differ between chain systems.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Exit codes of a node that mean something; `None`: no code means it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ExitCodes {
     /// "The state belongs to a newer version": the node has halted, it has not crashed.
-    pub newer_required: i32,
+    pub newer_required: Option<i32>,
     /// "The state belongs to an older version".
-    pub older_required: i32,
+    pub older_required: Option<i32>,
+    /// "This version's work is done: go on with the next installed one".
+    pub upgrade: Option<i32>,
+    /// "Go back to the installed version before this one".
+    pub downgrade: Option<i32>,
+    /// "Stop, and do not start me again".
+    pub shut_down: Option<i32>,
+}
+
+impl ExitCodes {
+    pub(crate) fn is_newer_required(self, exit: Exit) -> bool {
+        is(self.newer_required, exit)
+    }
+}
+
+fn is(code: Option<i32>, exit: Exit) -> bool {
+    code.is_some_and(|code| exit == Exit::Code(code))
+}
+
+/// When an upgrade is over.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Completion {
+    /// With the new version's first block above H (VIS-10).
+    #[default]
+    FirstBlock,
+    /// With the start of the new version: nobody tells of its blocks.
+    Started,
+}
+
+/// How the nodes of a chain system behave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Conventions {
+    /// The node's own words.
+    pub exit_codes: ExitCodes,
+    /// An old version that is started again past H refuses by itself. False: it would run on, so that visor alone keeps it from being
+    /// started once its halt is known.
+    pub halt_is_durable: bool,
+    /// Between the old version's end and the new version's start the new version's binary migrates the data, as a process of its own.
+    pub migration: bool,
+    /// When an upgrade is over.
+    pub completion: Completion,
+    /// What the home says of the version to run counts, whatever the journal says: other tools of the system write it too.
+    pub home_decides: bool,
 }
 
 /// What happens when a new version's retries are used up (VIS-11).
@@ -75,8 +118,8 @@ pub struct Config {
     /// A new version that has not executed a block by then is reported, and left alone: it may be waiting for the other
     /// validators, and a restart would not bring them.
     pub progress_timeout: Millis,
-    /// The node's own words.
-    pub exit_codes: ExitCodes,
+    /// How the nodes of this chain system behave.
+    pub conventions: Conventions,
     /// When the new version's retries are used up.
     pub on_failure: OnFailure,
     /// Copies of the node's data.

@@ -35,6 +35,15 @@ pub enum Hook {
     AfterSuccess,
 }
 
+/// A version beside another, in the order of the installed ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Neighbour {
+    /// The next higher.
+    Next,
+    /// The next lower.
+    Previous,
+}
+
 /// The two passes of a backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pass {
@@ -60,6 +69,8 @@ pub enum ExitReason {
     Stopped,
     /// The operator asked for the program to be started anew; the node runs on.
     SelfRestart,
+    /// The node asked to be stopped for good.
+    ShutDown,
     /// The node failed and retries are used up; the node is stopped.
     RetriesExhausted {
         /// What happened, for the operator.
@@ -161,6 +172,13 @@ pub enum Notice {
         /// H; it counts as skipped from now on.
         height: Height,
     },
+    /// The node asked for the version before it, which is started.
+    Downgraded {
+        /// The version that asked.
+        from: Version,
+        /// The version that is started.
+        to: Version,
+    },
     /// The new version runs but has executed no block.
     NoProgress {
         /// The version.
@@ -240,8 +258,26 @@ pub enum Effect {
     Start {
         /// The version.
         version: Version,
+        /// H, when this is the first start after the node of before H ended; `None` for every other start, also for one of which
+        /// nobody knows whether it is the first.
+        after_halt: Option<Height>,
         /// Why, for the log.
         why: &'static str,
+    },
+    /// Ask which installed version stands beside this one. Answer: `VersionFound`, before any other fact.
+    FindVersion {
+        /// Beside which.
+        of: Version,
+        /// On which side.
+        which: Neighbour,
+    },
+    /// Start the migration of the data from one version to the next; it counts as the node while it runs. The home names both versions
+    /// from then on. Safe to repeat. Answers: `NodeStarted` and `NodeExited`, or `NodeStartFailed`.
+    Migrate {
+        /// The version before.
+        from: Version,
+        /// The version after, whose binary migrates.
+        to: Version,
     },
     /// Send `TimerFired` after this long.
     SetTimer(Timer, Millis),

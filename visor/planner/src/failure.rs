@@ -133,7 +133,7 @@ impl Planner {
 
     /// It has halted, was started again, and refused. That is no crash.
     fn refused_newer(&mut self, now: Timestamp, exit: Exit, effects: &mut Vec<Effect>) -> bool {
-        if exit != Exit::Code(self.config.exit_codes.newer_required) || self.underway.is_some() {
+        if !self.config.conventions.exit_codes.is_newer_required(exit) || self.underway.is_some() {
             return false;
         }
         let known = self
@@ -182,15 +182,15 @@ impl Planner {
             };
             return format!("the companion {name} {how} without having been told to");
         }
-        let codes = self.config.exit_codes;
+        let codes = self.config.conventions.exit_codes;
         match exit {
-            Exit::Code(code) if code == codes.newer_required => {
+            Exit::Code(code) if Some(code) == codes.newer_required => {
                 format!(
                     "the node exited with {code}: its state belongs to a newer version than {}",
                     self.current
                 )
             }
-            Exit::Code(code) if code == codes.older_required => {
+            Exit::Code(code) if Some(code) == codes.older_required => {
                 format!(
                     "the node exited with {code}: its state belongs to an older version than {}",
                     self.current

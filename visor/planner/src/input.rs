@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
-use crate::effect::{Hook, Pass, Timer};
+use crate::effect::{Hook, Neighbour, Pass, Timer};
 use crate::plan::{Artifact, Backup, Height, Process, UpgradeId, UpgradePlan, Version};
 
 /// How a process ended.
@@ -152,6 +152,18 @@ pub enum Input {
         exit: Exit,
         /// Which companion that was; `None`: the node itself.
         companion: Option<String>,
+    },
+    /// The node has given no answer for as long as the operator allows.
+    NodeUnresponsive {
+        /// For how long.
+        reason: String,
+    },
+    /// The answer to `Effect::FindVersion`.
+    VersionFound {
+        /// On which side.
+        which: Neighbour,
+        /// The upgrade to it (going back, its id and height mean nothing), or why there is none.
+        found: Result<UpgradePlan, String>,
     },
     /// The version folder of this upgrade is complete, verified and durable.
     Staged {

@@ -27,13 +27,15 @@ mod status;
 mod step;
 mod upgrade;
 
-pub use config::{BackupPolicy, Config, ExitCodes, HookPolicies, HookPolicy, OnFailure};
-pub use effect::{Answer, Effect, Effects, ExitReason, Hook, Notice, Pass, Timer};
+pub use config::{
+    BackupPolicy, Completion, Config, Conventions, ExitCodes, HookPolicies, HookPolicy, OnFailure,
+};
+pub use effect::{Answer, Effect, Effects, ExitReason, Hook, Neighbour, Notice, Pass, Timer};
 pub use input::{Announced, ArtifactFact, Exit, Input, NodeReport, Order, Standing};
 pub use phase::Phase;
 pub use plan::{Artifact, Backup, Height, Millis, Process, Timestamp, UpgradeId, UpgradePlan, Version};
 pub use record::Record;
-pub use recover::{Observed, RecoverError, recover};
+pub use recover::{Migration, Observed, RecoverError, recover};
 pub use retry::RetryPolicy;
 pub use status::{LastBackup, LastUpgrade, Status, UpgradeStatus};
 pub use step::Planner;

@@ -197,6 +197,32 @@ pub enum Record {
         /// The upgrade.
         plan: UpgradePlan,
     },
+    /// The data is migrated to the version of the upgrade under way. From here on it is only started.
+    Migrated {
+        /// When.
+        at: Timestamp,
+    },
+    /// The node asked for the version before it. What was under way is over.
+    Downgraded {
+        /// The version that asked.
+        from: Version,
+        /// The version that goes on.
+        to: Version,
+        /// When.
+        at: Timestamp,
+    },
+    /// The operator chose the version to run, whatever was under way.
+    Forced {
+        /// The version.
+        version: Version,
+        /// When.
+        at: Timestamp,
+    },
+    /// The node asked to be stopped for good.
+    ShutDown {
+        /// When.
+        at: Timestamp,
+    },
     /// Retries are used up.
     GaveUp {
         /// Why.

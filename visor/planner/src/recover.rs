@@ -16,6 +16,15 @@ use crate::status::{LastBackup, LastUpgrade};
 use crate::step::{Node, Ordered, Planner};
 use crate::upgrade::{Step, Underway};
 
+/// A migration that the home says was begun.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Migration {
+    /// The version before.
+    pub from: Version,
+    /// The upgrade that it is part of.
+    pub plan: UpgradePlan,
+}
+
 /// What the daemon finds before it does anything.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observed {
@@ -25,6 +34,8 @@ pub struct Observed {
     pub node: Option<(Process, Option<Version>)>,
     /// Versions whose folders are complete.
     pub staged: Vec<Version>,
+    /// The migration that the home says was begun and has not ended; of systems that have none, nothing.
+    pub migrating: Option<Migration>,
     /// Any number that differs between hosts, for the jitter.
     pub seed: u64,
 }
@@ -97,7 +108,13 @@ impl Told {
 
     fn take_in(&mut self, record: &Record, staging: &mut StagingArea) {
         match record {
-            Record::Scheduled { .. } | Record::Staged { .. } | Record::Stopped { .. } => {}
+            Record::Scheduled { .. }
+            | Record::Staged { .. }
+            | Record::Stopped { .. }
+            | Record::Migrated { .. }
+            | Record::Downgraded { .. }
+            | Record::Forced { .. }
+            | Record::ShutDown { .. } => {}
             Record::Halted { plan } => self.halted = Some(plan.clone()),
             Record::UpgradeIntended {
                 plan,

@@ -100,6 +100,10 @@ impl StagingArea {
             | Record::UpgradeCompleted { .. }
             | Record::SuccessHookEnded { .. }
             | Record::GaveUp { .. }
+            | Record::Migrated { .. }
+            | Record::Downgraded { .. }
+            | Record::Forced { .. }
+            | Record::ShutDown { .. }
             | Record::Stopped { .. } => {}
         }
     }

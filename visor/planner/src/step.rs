@@ -146,6 +146,7 @@ impl Planner {
             Input::RestoreFailed { upgrade, reason } => self.restore_failed(&upgrade, reason, &mut effects),
             Input::Operator { ticket, order } => self.ordered(now, ticket, order, &mut effects),
             Input::Configured(config) => self.config = *config,
+            Input::NodeUnresponsive { .. } | Input::VersionFound { .. } => {}
             Input::TimerFired(timer) => self.fired(now, timer, &mut effects),
             Input::AppendFailed { reason } => {
                 effects.push(Effect::Notify(Notice::JournalFailed {
@@ -229,7 +230,9 @@ impl Planner {
                 });
             }
             Input::Configured(config) => self.config = *config,
-            Input::Staged { .. }
+            Input::NodeUnresponsive { .. }
+            | Input::VersionFound { .. }
+            | Input::Staged { .. }
             | Input::StagingFailed { .. }
             | Input::BackupPassed { .. }
             | Input::BackupFailed { .. }
@@ -263,6 +266,7 @@ impl Planner {
         }
         effects.push(Effect::Start {
             version: self.current.clone(),
+            after_halt: None,
             why,
         });
     }

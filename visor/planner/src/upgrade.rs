@@ -319,6 +319,10 @@ impl Planner {
         self.current = version.clone();
         self.node = Node::Starting;
         effects.push(Effect::Swap(version.clone()));
-        effects.push(Effect::Start { version, why });
+        effects.push(Effect::Start {
+            version,
+            after_halt: None,
+            why,
+        });
     }
 }

@@ -13,7 +13,7 @@ impl World {
         let exit = if node.crashes {
             Some(Exit::Signal(11))
         } else if node.refuses {
-            Some(Exit::Code(self.config.exit_codes.newer_required))
+            self.config.conventions.exit_codes.newer_required.map(Exit::Code)
         } else if self.script.old_crash_at == Some(self.data.height) && self.done.insert("old crash") {
             Some(Exit::Code(1))
         } else {

@@ -316,7 +316,7 @@ impl World {
                 self.node = None;
                 return Some(Input::NodeExited {
                     // The node's own word for "upgrade": a companion's means nothing.
-                    exit: Exit::Code(self.config.exit_codes.newer_required),
+                    exit: Exit::Code(self.config.conventions.exit_codes.newer_required.unwrap()),
                     companion: Some("data".to_owned()),
                 });
             }

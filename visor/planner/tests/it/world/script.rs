@@ -1,7 +1,7 @@
 //! What a host, its operator and its chain are like.
 
 use visor_planner::{
-    BackupPolicy, Config, ExitCodes, Height, HookPolicies, HookPolicy, Millis, OnFailure, Order, RetryPolicy,
+    BackupPolicy, Completion, Config, Conventions, ExitCodes, Height, HookPolicies, HookPolicy, Millis, OnFailure, Order, RetryPolicy,
     Status, UpgradeId, UpgradePlan, Version,
 };
 
@@ -56,9 +56,18 @@ pub(crate) fn config() -> Config {
         start_after_upgrade: retry,
         start_timeout: Millis(60_000),
         progress_timeout: Millis(600_000),
-        exit_codes: ExitCodes {
-            newer_required: 10,
-            older_required: 11,
+        conventions: Conventions {
+            exit_codes: ExitCodes {
+                newer_required: Some(10),
+                older_required: Some(11),
+                upgrade: None,
+                downgrade: None,
+                shut_down: None,
+            },
+            halt_is_durable: true,
+            migration: false,
+            completion: Completion::FirstBlock,
+            home_decides: false,
         },
         on_failure: OnFailure::Stop,
         backup: BackupPolicy::Off,
