@@ -7,21 +7,23 @@ mod begin;
 mod carry_out;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::select_all;
 use proto::pb::visor::v1 as pb;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep_until;
-use visor_planner::{Input, Planner, Timer, UpgradeId};
+use visor_planner::{Input, Planner, Record, Timer, UpgradeId, Version};
 
 pub use self::begin::last_known;
 use self::begin::now;
-use crate::adapter::governance::{EXIT_CODES, LinkEvent, Refusal, Translated, translate};
+use crate::adapter::{Adapter, LinkEvent, Refusal, Translated};
 use crate::block_rate::BlockRate;
 use crate::cli::{CommandError, chain};
 use crate::config::{Config, EventKind};
-use crate::execute::Host;
+use crate::execute::{Host, HostFact};
 use crate::exit_code;
 use crate::fault;
 use crate::heartbeat::{Heartbeat, heartbeat};
@@ -58,13 +60,21 @@ pub enum Ended {
     Code(u8),
     /// The process is to become the program that is installed now; the node runs on.
     SelfRestart,
+    /// The node asked to be stopped for good, and is gone.
+    ShutDown,
 }
 
-/// Runs the visor of a home until it is told to stop, or gives up.
+/// Runs the visor of a home until it is told to stop, or gives up. A version that the operator forces is noted before anything is begun;
+/// that the home names it is the caller's.
 ///
 /// # Errors
 /// When it cannot begin. The node, if one runs, is left as it is.
-pub async fn run(home: &Home, config: &Config) -> Result<Ended, CommandError> {
+pub(crate) async fn run(
+    home: &Home,
+    adapter: Arc<dyn Adapter>,
+    config: &Config,
+    forced: Option<Version>,
+) -> Result<Ended, CommandError> {
     let reporter = Reporter::read(home.root(), &home.config(), &config.reporter)
         .map_err(|error| CommandError::new(exit_code::CONFIG, error))?;
     let mut signals = Signals::new().map_err(|source| CommandError::new(exit_code::FAILED, source))?;
@@ -78,7 +88,7 @@ pub async fn run(home: &Home, config: &Config) -> Result<Ended, CommandError> {
         ),
         None => None,
     };
-    let opened = Journal::open(&home.journal())?;
+    let mut opened = Journal::open(&home.journal())?;
     fault::point("journal-opened");
     if opened.torn_bytes > 0 {
         tracing::warn!(
@@ -86,11 +96,23 @@ pub async fn run(home: &Home, config: &Config) -> Result<Ended, CommandError> {
             "the journal ended with a record that was never finished; it was cut off"
         );
     }
+    if let Some(version) = forced {
+        let record = Record::Forced { version, at: now() };
+        opened.journal.append(&record, now().0)?;
+        opened.entries = Journal::read(&home.journal())?;
+    }
     let listener = rpc::bind(&home.socket()).map_err(|error| CommandError::new(exit_code::FAILED, error))?;
     fault::point("listening");
     let (orders, order_facts) = mpsc::channel(QUEUE);
-    let (mut daemon, mut facts) =
-        Daemon::begin(home, config, opened.journal, &opened.entries, order_facts).await?;
+    let (mut daemon, mut facts) = Daemon::begin(
+        home,
+        adapter,
+        config,
+        opened.journal,
+        &opened.entries,
+        order_facts,
+    )
+    .await?;
     daemon.report_by(reporter);
     let (ending, ended_serving) = oneshot::channel();
     let server = tokio::spawn(rpc::serve(
@@ -159,22 +181,21 @@ struct Facts {
     outcomes: mpsc::Receiver<(Order, Outcome)>,
     answers: Answers,
     orders: mpsc::Receiver<Ticket>,
-    /// Without it only SIGHUP tells.
-    config: Option<PathWatch>,
+    /// For a file without one only SIGHUP tells.
+    config: Vec<PathWatch>,
 }
 
 impl Facts {
     /// The next change of `config.toml`.
-    async fn config_changed(config: &mut Option<PathWatch>) {
-        match config {
-            Some(watch) => watch.changed().await,
-            None => std::future::pending().await,
+    async fn config_changed(config: &mut [PathWatch]) {
+        if config.is_empty() {
+            return std::future::pending().await;
         }
+        select_all(config.iter_mut().map(|watch| Box::pin(watch.changed()))).await;
     }
 }
 
 struct Daemon {
-    home: Home,
     planner: Planner,
     host: Host,
     jobs: Jobs,
@@ -184,6 +205,8 @@ struct Daemon {
     block_rate: BlockRate,
     /// The chain whose genesis the operator has pinned; empty: none.
     pinned_chain: String,
+    /// What the operator is shown of the versions that lie on this host.
+    installed: Vec<pb::InstalledVersion>,
     /// What the node announces and nobody has proven.
     refusals: Vec<Refusal>,
     /// Readiness reports to the chain (GOV-16).
@@ -224,7 +247,10 @@ impl Daemon {
                 .map(|(timer, at)| (*timer, *at));
             tokio::select! {
                 biased;
-                exit = self.host.exit() => self.exited(exit),
+                fact = self.host.next() => match fact {
+                    HostFact::Exited(exit) => self.exited(exit),
+                    HostFact::StartedLater { start, why, outset } => self.started(&start, why, outset),
+                },
                 Some((run, event)) = facts.links.recv() => self.linked(run, event),
                 Some((order, outcome)) = facts.outcomes.recv() => self.staged(order, outcome),
                 () = due(next) => {
@@ -291,23 +317,23 @@ impl Daemon {
                 self.block_rate.forget();
                 self.queue.push_back(Input::NodeLinkLost);
             }
-            LinkEvent::Reported { report, verdicts } => match translate(&report, verdicts.as_ref()) {
-                Some(Translated { report, refusals }) => {
-                    self.block_rate.observe(report.height.0, Instant::now(), now().0);
-                    self.refuse(refusals);
-                    self.host.set_live(
-                        report
-                            .upgrades
-                            .iter()
-                            .map(|upgrade| upgrade.plan.id.0.clone())
-                            .collect(),
-                    );
-                    self.queue.push_back(Input::NodeReported(report));
-                }
-                None => {
-                    tracing::warn!(node.version = %report.version, "the node sent a report that makes no sense; it is ignored");
-                }
-            },
+            LinkEvent::Reported(Translated { report, refusals }) => {
+                self.block_rate.observe(report.height.0, Instant::now(), now().0);
+                self.refuse(refusals);
+                self.host.set_live(
+                    report
+                        .upgrades
+                        .iter()
+                        .map(|upgrade| upgrade.plan.id.0.clone())
+                        .collect(),
+                );
+                self.queue.push_back(Input::NodeReported(report));
+            }
+            LinkEvent::Nonsense(what) => {
+                tracing::warn!(node.said = %what, "the node sent a report that makes no sense; it is ignored");
+            }
+            LinkEvent::Unresponsive(reason) => self.queue.push_back(Input::NodeUnresponsive { reason }),
+            LinkEvent::Installed(installed) => self.installed = installed,
         }
     }
 
@@ -350,6 +376,9 @@ impl Daemon {
     fn shown(&self) -> pb::Status {
         let mut shown = status::of(&self.planner.status());
         shown.pinned_chain = self.pinned_chain.clone();
+        shown.chain_system = self.host.adapter().name().to_owned();
+        shown.position_unit = self.host.adapter().position_unit().to_owned();
+        shown.installed_versions = self.installed.clone();
         shown.companions = self
             .host
             .companions()
@@ -405,7 +434,7 @@ impl Daemon {
 
     /// VIS-13: a file that is no configuration leaves the one that is in force.
     fn reload(&mut self) {
-        match Config::read(&self.home.config()) {
+        match self.host.adapter().read_config() {
             Ok(config) => {
                 if !std::mem::take(&mut self.config_problem).is_empty() {
                     tracing::info!("the configuration can be read again");
@@ -420,8 +449,9 @@ impl Daemon {
                     );
                 }
                 self.notifier.configure(&config.notify);
+                let conventions = self.host.adapter().conventions();
                 self.queue
-                    .push_back(Input::Configured(Box::new(config.planner(EXIT_CODES))));
+                    .push_back(Input::Configured(Box::new(config.planner(conventions))));
                 self.host.configure(config);
             }
             Err(error) => {

@@ -8,40 +8,34 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::mpsc;
+use visor_planner::Height;
 
-use crate::adapter::governance::{Link, LinkEvent};
-use crate::adoption::identify;
+use crate::adapter::{Adapter, AdapterError, BoxFuture, Link, LinkEvent, LinkTo, Start, Switch, ToStage};
 use crate::backup;
-use crate::certificate::Notary;
-use crate::config::{Config, ConfigError};
+use crate::config::Config;
 use crate::fault;
 use crate::home::Home;
 use crate::lock::{Holder, NodeLock};
-use crate::process::{Exit, Found, ProcessError, Ready, StopOrder, Unit, clear, find_running};
-use crate::run_config::{ProgramMissing, RunConfig};
+use crate::process::{Exit, Found, Launch, ProcessError, Ready, StopOrder, Unit, clear, find_running};
 use crate::staging::{Job, LiveUpgrades, Order, Outcome};
-use crate::swap::{self, ReadySwitch, SwapError};
 
 /// Why an effect on the host failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ExecuteError {
-    /// The version's folder cannot be used.
+    /// The version cannot be used as its system's conventions want it.
     #[error(transparent)]
-    RunConfig(#[from] ConfigError),
+    Adapter(#[from] AdapterError),
     /// The node could not be started or watched.
     #[error(transparent)]
     Process(#[from] ProcessError),
-    /// No folder of this home is the version.
-    #[error("use version {version}: no folder of {home} holds it (expected {home}/v{version})", home = home.display())]
-    NoFolder {
+    /// What has to be known before a start could not be found out.
+    #[error("prepare the start of {version}: {reason}")]
+    BeforeStart {
         /// The version.
         version: String,
-        /// The home.
-        home: PathBuf,
+        /// Why, for the operator.
+        reason: String,
     },
-    /// A binary of the version is missing.
-    #[error(transparent)]
-    Program(#[from] ProgramMissing),
     /// A node of this home runs that is of no known version.
     #[error(
         "adopt the running node (pid {pid}): its program {program} lies in no version folder of this home, and `current` leads to \
@@ -60,20 +54,22 @@ pub enum ExecuteError {
         #[source]
         source: std::io::Error,
     },
-    /// `current` could not be switched.
-    #[error(transparent)]
-    Swap(#[from] SwapError),
 }
 
-/// A version made ready while there was time.
+/// A start made ready while there was time.
 #[derive(Debug)]
 struct Prepared {
-    version: String,
-    folder: String,
+    start: Start,
     ready: Ready,
-    socket: PathBuf,
     /// Present until the switch is done.
-    switch: Option<ReadySwitch>,
+    switch: Option<Box<dyn Switch>>,
+}
+
+/// A start that waits for what its adapter has to find out first.
+struct Later {
+    start: Start,
+    why: &'static str,
+    found: BoxFuture<'static, Result<Vec<String>, String>>,
 }
 
 /// A node that was found running, with its companions.
@@ -82,9 +78,38 @@ pub(crate) struct Adopted {
     pub(crate) pid: u32,
     /// Of the folder that its program belongs to, where that can be told.
     pub(crate) version: Option<String>,
+    /// Whose configuration tells how to talk to it.
+    pub(crate) watched: String,
 }
 
-/// A start that succeeded: every exec is done.
+/// What became of an order to start.
+#[derive(Debug)]
+pub(crate) enum Outset {
+    /// Every exec is done.
+    Started(Started),
+    /// One process could not be started; the exit of the others will say so.
+    NotWhole,
+    /// Something has to be found out first; [`Host::next`] answers.
+    Later,
+}
+
+/// What happened to the node.
+#[derive(Debug)]
+pub(crate) enum HostFact {
+    /// It is gone, with all that it started.
+    Exited(Exit),
+    /// What became of a start that had to wait.
+    StartedLater {
+        /// What was started.
+        start: Start,
+        /// Why, for the log.
+        why: &'static str,
+        /// What became of it.
+        outset: Result<Outset, ExecuteError>,
+    },
+}
+
+/// A start that succeeded.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Started {
     pub(crate) pid: u32,
@@ -99,16 +124,14 @@ pub(crate) struct Channels {
     pub(crate) outcomes: mpsc::Sender<(Order, Outcome)>,
 }
 
-/// The host: its home, its node, its link to the node, its staging.
-#[derive(Debug)]
+/// The host: its node, its link to the node, its staging.
 pub(crate) struct Host {
-    home: Home,
+    adapter: Arc<dyn Adapter>,
     config: Config,
     lock: NodeLock,
     channels: Channels,
-    /// Present when the operator has pinned a genesis.
-    notary: Option<Arc<Notary>>,
     prepared: Option<Prepared>,
+    later: Option<Later>,
     unit: Option<Unit>,
     link: Option<Link>,
     /// Counts the links, so that a report of an earlier run is not taken for one of the present node.
@@ -118,15 +141,14 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    pub(crate) fn new(home: Home, config: Config, channels: Channels, notary: Option<Arc<Notary>>) -> Self {
-        let lock = NodeLock::new(home.node_lock());
+    pub(crate) fn new(home: &Home, adapter: Arc<dyn Adapter>, config: Config, channels: Channels) -> Self {
         Self {
-            home,
+            adapter,
             config,
-            lock,
+            lock: NodeLock::new(home.node_lock()),
             channels,
-            notary,
             prepared: None,
+            later: None,
             unit: None,
             link: None,
             run: 0,
@@ -135,65 +157,89 @@ impl Host {
         }
     }
 
+    /// The chain system's conventions.
+    pub(crate) fn adapter(&self) -> &dyn Adapter {
+        self.adapter.as_ref()
+    }
+
     /// Makes ready what a switch to this version and its start will need, so that between an exit and the exec that answers
     /// it nothing is left but the rename and the start (VIS-05).
     ///
     /// A version that cannot be used is no error here: the order that needs it will say so.
-    pub(crate) fn prepare(&mut self, version: &str) {
-        self.prepared = self.read(version).ok();
-        if let Some(prepared) = &mut self.prepared {
-            prepared.switch = swap::prepare(&self.home, &prepared.folder).ok();
+    pub(crate) fn prepare(&mut self, start: Start) {
+        self.prepared = None;
+        if self.adapter.before_start(&start, &self.config).is_some() {
+            return;
+        }
+        let version = start.version.clone();
+        if let Ok(ready) = self.ready(&start, &[]) {
+            self.prepared = Some(Prepared {
+                start,
+                ready,
+                switch: self.adapter.prepare_switch(&version).ok(),
+            });
         }
     }
 
-    fn folder_of(&self, version: &str) -> Result<String, ExecuteError> {
-        self.home
-            .folder_of_version(version)
-            .ok_or_else(|| ExecuteError::NoFolder {
-                version: version.to_owned(),
-                home: self.home.root().to_path_buf(),
-            })
+    fn ready(&self, start: &Start, added: &[String]) -> Result<Ready, ExecuteError> {
+        Ok(self.adapter.launch(start, added, &self.config)?.ready()?)
     }
 
-    fn read(&self, version: &str) -> Result<Prepared, ExecuteError> {
-        let folder = self.folder_of(version)?;
-        let path = self.home.folder(&folder);
-        let run = RunConfig::read(&path)?;
-        run.check_programs(&path)?;
-        let output = &self.config.node.log_file;
-        let output = (!output.as_os_str().is_empty()).then(|| self.home.root().join(output));
-        Ok(Prepared {
-            version: version.to_owned(),
-            folder,
-            ready: run.launch(&path, output).ready()?,
-            socket: run.node.socket,
-            switch: None,
-        })
-    }
-
-    fn take_prepared(&mut self, version: &str) -> Result<Prepared, ExecuteError> {
+    /// Starts a version: its node and its companions.
+    pub(crate) fn start(&mut self, start: Start, why: &'static str) -> Result<Outset, ExecuteError> {
         // What was read before is good for one start: the operator may change the file before the next.
-        match self.prepared.take() {
-            Some(prepared) if prepared.version == version => Ok(prepared),
-            Some(_) | None => self.read(version),
-        }
+        let ready = match self.prepared.take() {
+            Some(prepared) if prepared.start == start => prepared.ready,
+            Some(_) | None => match self.adapter.before_start(&start, &self.config) {
+                Some(found) => {
+                    self.later = Some(Later { start, why, found });
+                    return Ok(Outset::Later);
+                }
+                None => self.ready(&start, &[])?,
+            },
+        };
+        self.start_unit(&ready)
     }
 
-    /// Starts a version: its node and its companions. Nothing: one of them could not be started, and the exit of the
-    /// others will say so.
-    pub(crate) fn start(&mut self, version: &str) -> Result<Option<Started>, ExecuteError> {
-        let prepared = self.take_prepared(version)?;
-        let unit = Unit::start(&prepared.ready, &self.lock, self.stop_order())?;
-        let started = unit.is_whole().then(|| Started {
-            pid: unit.pid(),
-            at: Instant::now(),
-        });
+    fn start_unit(&mut self, ready: &Ready) -> Result<Outset, ExecuteError> {
+        let unit = Unit::start(ready, &self.lock, self.stop_order())?;
+        let outset = if unit.is_whole() {
+            Outset::Started(Started {
+                pid: unit.pid(),
+                at: Instant::now(),
+            })
+        } else {
+            Outset::NotWhole
+        };
         self.unit = Some(unit);
-        if started.is_some() {
-            self.open_link(prepared.socket);
-            fault::point("link-opened");
-        }
-        Ok(started)
+        Ok(outset)
+    }
+
+    /// The next that happens to the node: for ever waited for while nothing can. May be cancelled.
+    pub(crate) async fn next(&mut self) -> HostFact {
+        let found = tokio::select! {
+            biased;
+            exit = exit(&mut self.unit) => return HostFact::Exited(exit),
+            found = found(&mut self.later) => found,
+        };
+        let Later { start, why, .. } = found.0;
+        let outset = found
+            .1
+            .map_err(|reason| ExecuteError::BeforeStart {
+                version: start.version.clone(),
+                reason,
+            })
+            .and_then(|added| self.ready(&start, &added))
+            .and_then(|ready| self.start_unit(&ready));
+        HostFact::StartedLater { start, why, outset }
+    }
+
+    /// Starts a migration; it is supervised as the node is, and nobody listens to it.
+    pub(crate) fn migrate(&mut self, from: &str, to: &str) -> Result<Outset, ExecuteError> {
+        self.prepared = None;
+        let launch: Launch = self.adapter.begin_migration(from, to, &self.config)?;
+        fault::point("migration-noted");
+        self.start_unit(&launch.ready()?)
     }
 
     /// Ends what a dead unit left behind, and takes over one that runs (VIS-04). One that is not complete any more is
@@ -209,7 +255,7 @@ impl Host {
                 Found::Mains(mains) => mains,
             };
             // It ended in this moment; look again.
-            let Some(running) = identify(&self.home, &mains) else {
+            let Some(running) = self.adapter.identify(&mains) else {
                 continue;
             };
             let adopted = Unit::adopt(&running.unit, &self.lock, self.stop_order());
@@ -218,6 +264,16 @@ impl Host {
                 Err(_) if mains.iter().any(|main| Holder::read(main.holder.pid).is_none()) => continue,
                 Err(error) => return Err(error.into()),
             };
+            if running.is_migration {
+                // It may be repeated, and nobody could say how far it has come.
+                tracing::warn!(
+                    migration.pid = unit.pid(),
+                    "a migration runs that an earlier visor began; it is ended and begun anew"
+                );
+                unit.stop(self.stop_order());
+                unit.exit().await;
+                continue;
+            }
             if !unit.is_whole() {
                 let missing: Vec<String> = running.unit.missing.iter().map(ToString::to_string).collect();
                 tracing::warn!(unit.missing = ?missing, "a part of what runs has ended while no visor watched; stopping the rest");
@@ -232,16 +288,13 @@ impl Host {
                     program: program.unwrap_or_default(),
                 });
             };
-            let socket = RunConfig::read(&self.home.folder(&self.folder_of(&watched)?))?
-                .node
-                .socket;
             let companions: Vec<_> = unit.companions().collect();
             tracing::info!(node.pid = pid, node.version = %watched, unit.companions = ?companions, "adopted the running node");
             self.unit = Some(unit);
-            self.open_link(socket);
             return Ok(Some(Adopted {
                 pid,
                 version: running.version,
+                watched,
             }));
         }
     }
@@ -251,10 +304,24 @@ impl Host {
         self.unit.iter().flat_map(Unit::companions)
     }
 
-    fn open_link(&mut self, socket: PathBuf) {
+    /// Begins to listen to the node that runs.
+    pub(crate) fn follow(
+        &mut self,
+        version: &str,
+        after_halt: Option<Height>,
+        first: bool,
+    ) -> Result<(), ExecuteError> {
         self.run += 1;
-        let (links, notary) = (self.channels.links.clone(), self.notary.clone());
-        self.link = Some(Link::open(socket, self.run, links, notary));
+        self.link = Some(self.adapter.open_link(LinkTo {
+            version: version.to_owned(),
+            after_halt,
+            first,
+            run: self.run,
+            events: self.channels.links.clone(),
+            config: self.config.clone(),
+        })?);
+        fault::point("link-opened");
+        Ok(())
     }
 
     fn stop_order(&self) -> StopOrder {
@@ -276,14 +343,6 @@ impl Host {
         }
     }
 
-    /// Waits for the end of the node that runs and of its companions; for ever when none does.
-    pub(crate) async fn exit(&mut self) -> Exit {
-        match &mut self.unit {
-            Some(unit) => unit.exit().await,
-            None => std::future::pending().await,
-        }
-    }
-
     /// The node is gone: nothing of it is watched any more.
     pub(crate) fn forget_node(&mut self) {
         self.unit = None;
@@ -295,27 +354,31 @@ impl Host {
         self.link.is_some() && run == self.run
     }
 
-    /// Makes `current` lead to a version (VIS-07).
+    /// Makes a version the one to run (VIS-07). What was prepared for its start stays: the start follows.
     pub(crate) fn swap(&mut self, version: &str) -> Result<(), ExecuteError> {
-        let mut prepared = self.take_prepared(version)?;
-        let done = prepared.switch.take().is_some_and(|ready| ready.switch().is_ok());
+        let prepared = self
+            .prepared
+            .as_mut()
+            .filter(|prepared| prepared.start.version == version);
+        let done = prepared
+            .and_then(|prepared| prepared.switch.take())
+            .is_some_and(|ready| ready.switch().is_ok());
         if !done {
-            swap::switch(&self.home, &prepared.folder)?;
+            self.adapter.prepare_switch(version)?.switch()?;
         }
-        // The start follows.
-        self.prepared = Some(prepared);
         Ok(())
     }
 
     /// Makes the switch durable.
     pub(crate) fn sync_swap(&self) -> Result<(), ExecuteError> {
-        Ok(swap::sync(&self.home)?)
+        Ok(self.adapter.sync_switch()?)
     }
 
     /// Stages a plan, off the loop; one that is being staged already goes on.
     pub(crate) fn stage(
         &mut self,
         order: Order,
+        height: Height,
         current: &str,
         backup: Option<backup::Plan>,
     ) -> Result<(), ExecuteError> {
@@ -328,13 +391,18 @@ impl Host {
         }
         // At most one at a time: the one before ends when it is dropped.
         self.staging = None;
-        let current = self.folder_of(current)?;
+        let stager = self.adapter.stager(ToStage {
+            order: order.clone(),
+            height,
+            current: current.to_owned(),
+            live: LiveUpgrades::clone(&self.live),
+            config: self.config.clone(),
+        })?;
+        let limits = self.config.staging.clone();
         let job = Job::begin(
-            self.home.clone(),
-            self.config.staging.clone(),
+            stager,
             order.clone(),
-            current,
-            LiveUpgrades::clone(&self.live),
+            limits,
             backup,
             self.channels.outcomes.clone(),
         )
@@ -366,10 +434,24 @@ impl Host {
     pub(crate) fn configure(&mut self, config: Config) {
         self.config = config;
     }
+}
 
-    /// The binary of a version, when its folder is there.
-    pub(crate) fn program(&self, version: &str) -> Option<PathBuf> {
-        let folder = self.home.folder(&self.folder_of(version).ok()?);
-        Some(RunConfig::read(&folder).ok()?.program(&folder))
+/// The end of the node that runs and of its companions; never when none does.
+async fn exit(unit: &mut Option<Unit>) -> Exit {
+    match unit {
+        Some(unit) => unit.exit().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What a start that waits needs to know; never when none waits.
+async fn found(later: &mut Option<Later>) -> (Later, Result<Vec<String>, String>) {
+    let found = match later {
+        Some(later) => later.found.as_mut().await,
+        None => std::future::pending().await,
+    };
+    match later.take() {
+        Some(later) => (later, found),
+        None => std::future::pending().await,
     }
 }

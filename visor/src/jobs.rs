@@ -142,13 +142,14 @@ impl Jobs {
         Ok(())
     }
 
-    /// Runs a hook; the one before, if it still runs, is ended.
+    /// Runs a hook; the one before, if it still runs, is ended. The folders are those of the version before and of the version after.
     pub(crate) fn run_hook(
         &mut self,
         hook: config::Hook,
         point: Hook,
         plan: &UpgradePlan,
         from: &Version,
+        folders: (Option<PathBuf>, Option<PathBuf>),
         backup: Option<PathBuf>,
     ) -> Result<(), Input> {
         let at = match point {
@@ -161,19 +162,14 @@ impl Jobs {
         }
         let attempt = self.attempts.1.entry(at).or_default();
         *attempt = attempt.saturating_add(1);
-        let folder = |version: &str| {
-            self.home
-                .folder_of_version(version)
-                .map(|folder| self.home.folder(&folder))
-        };
         let context = hook::Context {
             home: self.home.root().to_path_buf(),
             upgrade: plan.id.0.clone(),
             height: plan.height.0,
             version_old: from.0.clone(),
             version_new: plan.version.0.clone(),
-            folder_old: folder(&from.0),
-            folder_new: folder(&plan.version.0),
+            folder_old: folders.0,
+            folder_new: folders.1,
             attempt: *attempt,
             backup,
         };

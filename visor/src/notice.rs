@@ -38,6 +38,9 @@ pub(crate) fn tell(notice: &Notice) {
         Notice::Upgraded { from, to } => {
             tracing::info!(upgrade.from = %from, upgrade.to = %to, "the upgrade is complete");
         }
+        Notice::Downgraded { from, to } => {
+            tracing::warn!(downgrade.from = %from, downgrade.to = %to, "the node asked for the version before it, which is started");
+        }
         Notice::Retrying {
             reason,
             retry,
@@ -162,6 +165,12 @@ pub(crate) fn event(notice: &Notice, current: &Version) -> Event {
         Notice::Upgraded { from, to } => Event::new(
             EventKind::Upgraded,
             format!("upgraded from {from} to {to}; the new version makes blocks"),
+        )
+        .version(to)
+        .versions(from, to),
+        Notice::Downgraded { from, to } => Event::new(
+            EventKind::RolledBack,
+            format!("{from} asked for the version before it; {to} is started"),
         )
         .version(to)
         .versions(from, to),

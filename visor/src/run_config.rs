@@ -190,6 +190,7 @@ impl RunConfig {
         Launch {
             programs: before.chain(companions(Order::AfterNode)).collect(),
             output,
+            inherit_input: false,
         }
     }
 

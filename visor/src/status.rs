@@ -43,6 +43,9 @@ pub(crate) fn of(status: &Status) -> pb::Status {
         restarts_total: status.restarts_total,
         // The daemon's own.
         pinned_chain: String::new(),
+        chain_system: String::new(),
+        position_unit: String::new(),
+        installed_versions: Vec::new(),
         config_problem: String::new(),
         companions: Vec::new(),
         started_unix_ms: 0,

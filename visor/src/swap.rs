@@ -8,6 +8,7 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+use crate::adapter::{AdapterError, Switch};
 use crate::fault;
 use crate::home::{Home, sync_directory};
 
@@ -108,6 +109,12 @@ impl ReadySwitch {
         fs::rename(&self.part, &self.path).map_err(failed("switch", &self.path))?;
         fault::point("swap-renamed");
         Ok(())
+    }
+}
+
+impl Switch for ReadySwitch {
+    fn switch(self: Box<Self>) -> Result<(), AdapterError> {
+        Ok(ReadySwitch::switch(*self)?)
     }
 }
 

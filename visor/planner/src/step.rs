@@ -288,6 +288,12 @@ impl Planner {
         }
     }
 
+    /// The upgrade whose intent is written and whose end is not.
+    #[must_use]
+    pub fn upgrade_under_way(&self) -> Option<&UpgradePlan> {
+        self.underway.as_ref().map(|underway| &underway.plan)
+    }
+
     /// Whether this upgrade could be carried out at once.
     #[must_use]
     pub fn is_staged(&self, upgrade: &UpgradeId) -> bool {

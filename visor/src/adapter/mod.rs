@@ -8,20 +8,42 @@ pub mod governance;
 use std::fmt;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use proto::pb::visor::v1 as pb;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use visor_planner::{Conventions, Height, Migration, Neighbour, NodeReport, UpgradePlan};
 
+use crate::cli::CommandError;
 use crate::config::{Config, ConfigError};
+use crate::exit_code;
+use crate::home::Home;
 use crate::process::{Launch, Main, Recognised};
 use crate::run_config::ProgramMissing;
 use crate::staging::{LiveUpgrades, Order};
 use crate::swap::SwapError;
 
+/// The adapter of a home, by its files; for looking only.
+pub(crate) fn of_home(home: &Home) -> Box<dyn Adapter> {
+    Box::new(governance::Governance::unpinned(home.clone()))
+}
+
+/// The adapter of a home, by its files, with all that running it needs.
+///
+/// # Errors
+/// When something that the home names cannot be used.
+pub(crate) fn open(home: &Home, config: &Config) -> Result<Arc<dyn Adapter>, CommandError> {
+    let governance = governance::Governance::open(home.clone(), config)
+        .map_err(|error| CommandError::new(exit_code::CONFIG, error))?;
+    Ok(Arc::new(governance))
+}
+
 /// A future that may move between threads.
 pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A future that stays on its thread.
+pub(crate) type LocalBoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
 /// One chain system's conventions on one host.
 ///
@@ -64,6 +86,9 @@ pub(crate) trait Adapter: fmt::Debug + Send + Sync {
     /// Finds out which version's unit runs; nothing when none of these processes is of this home any more.
     fn identify(&self, mains: &[Main]) -> Option<Running>;
 
+    /// The version's folder, for the operator's hooks; `None` when it is not there, or the system has none.
+    fn folder(&self, version: &str) -> Option<PathBuf>;
+
     /// The version's node binary, when it is there.
     fn program(&self, version: &str) -> Option<PathBuf>;
 
@@ -101,7 +126,7 @@ pub(crate) trait Adapter: fmt::Debug + Send + Sync {
     fn sync_switch(&self) -> Result<(), AdapterError>;
 
     /// Begins to follow a node that runs.
-    fn open_link(&self, to: LinkTo) -> Link;
+    fn open_link(&self, to: LinkTo) -> Result<Link, AdapterError>;
 
     /// How an upgrade is staged.
     fn stager(&self, to_stage: ToStage) -> Result<Box<dyn Stager>, AdapterError>;
@@ -233,7 +258,7 @@ pub(crate) struct ToStage {
 /// Stages one upgrade, on a thread and a runtime of its own.
 pub(crate) trait Stager: Send {
     /// One attempt: the version is complete, verified and durable, or why it is not. Repeated with growing delays until it succeeds.
-    fn attempt(&self) -> BoxFuture<'_, Result<(), String>>;
+    fn attempt(&self) -> LocalBoxFuture<'_, Result<(), String>>;
 
     /// Removes what is incomplete: it is no longer wanted. Best effort.
     fn abandon(&self);

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt::{self, Write as _};
 
+use crate::adapter::AdapterError;
 use crate::config::ConfigError;
 use crate::exit_code;
 use crate::home::HomeError;
@@ -53,6 +54,12 @@ impl From<ConfigError> for CommandError {
 
 impl From<HomeError> for CommandError {
     fn from(error: HomeError) -> Self {
+        Self::new(exit_code::CONFIG, error)
+    }
+}
+
+impl From<AdapterError> for CommandError {
+    fn from(error: AdapterError) -> Self {
         Self::new(exit_code::CONFIG, error)
     }
 }

@@ -170,6 +170,17 @@ fn event(entry: &Entry) -> Option<Event> {
             height: Some(height.0),
             ..Event::named("unskipped")
         },
+        Record::Migrated { .. } => Event::named("migrated"),
+        Record::Downgraded { from, to, .. } => Event {
+            from: Some(from.0.clone()),
+            to: Some(to.0.clone()),
+            ..Event::named("downgraded")
+        },
+        Record::Forced { version, .. } => Event {
+            version: Some(version.0.clone()),
+            ..Event::named("forced")
+        },
+        Record::ShutDown { .. } => Event::named("shut_down"),
         Record::Paused { .. } => Event::named("paused"),
         Record::Resumed { .. } => Event::named("resumed"),
         Record::NodeHeld { .. } => Event::named("node_held"),

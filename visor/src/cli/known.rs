@@ -144,6 +144,10 @@ fn from_journal(home: &Home, entries: &[Entry]) -> Vec<Known> {
             | Record::NodeFailed { .. }
             | Record::Healthy { .. }
             | Record::GaveUp { .. }
+            | Record::Migrated { .. }
+            | Record::Downgraded { .. }
+            | Record::Forced { .. }
+            | Record::ShutDown { .. }
             | Record::Stopped { .. } => {}
         }
     }

@@ -1,5 +1,7 @@
 //! `visor run`.
 
+use std::sync::Arc;
+
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt;
@@ -7,7 +9,8 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::{CommandError, HomeArgument};
-use crate::config::{Config, Log, LogFormat};
+use crate::adapter;
+use crate::config::{Log, LogFormat};
 use crate::daemon::{self, Ended};
 use crate::exit_code;
 use crate::home::Home;
@@ -22,23 +25,25 @@ pub(super) struct RunArguments {
 
 pub(super) fn run(arguments: &RunArguments) -> Result<u8, CommandError> {
     let home = Home::open(&arguments.home.home)?;
-    let config = Config::read(&home.config())?;
+    let config = adapter::of_home(&home).read_config()?;
     // Before anything is looked at: what another visor is changing must not be read.
     let lock = VisorLock::acquire(&home.visor_lock())?;
     start_log(&config.log);
     let mut config = config;
     loop {
+        let adapter = adapter::open(&home, &config)?;
         let runtime = runtime()?;
-        let ended = runtime.block_on(daemon::run(&home, &config));
+        let ended = runtime.block_on(daemon::run(&home, Arc::clone(&adapter), &config, None));
         // A staging thread may be in the middle of a fetch; nobody waits for it.
         runtime.shutdown_background();
         match ended? {
             Ended::Code(code) => return Ok(code),
+            Ended::ShutDown => return Ok(exit_code::SUCCESS),
             Ended::SelfRestart => {
                 // It returns only when it fails: then this program goes on, and adopts the node itself.
                 let error = re_exec(&lock);
                 tracing::error!(%error, "visor cannot become the program at its path; it goes on as it is");
-                config = Config::read(&home.config()).unwrap_or(config);
+                config = adapter.read_config().unwrap_or(config);
             }
         }
     }

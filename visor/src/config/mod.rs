@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use visor_planner::{BackupPolicy, ExitCodes, HookPolicies};
+use visor_planner::{BackupPolicy, Conventions, HookPolicies};
 
 mod address;
 mod change;
@@ -109,14 +109,14 @@ impl Config {
 
     /// The part that the planner decides by, in its units.
     #[must_use]
-    pub fn planner(&self, exit_codes: ExitCodes) -> visor_planner::Config {
+    pub fn planner(&self, conventions: Conventions) -> visor_planner::Config {
         visor_planner::Config {
             restart: self.restart.policy(),
             first_start: self.first_start.policy(),
             start_after_upgrade: self.start_after_upgrade.policy(),
             start_timeout: millis(self.probation.start_timeout),
             progress_timeout: millis(self.probation.progress_timeout),
-            exit_codes,
+            conventions,
             on_failure: self.upgrade.on_failure(),
             backup: self.backup_policy(),
             hooks: HookPolicies {

@@ -9,10 +9,8 @@ use tokio::sync::{mpsc, watch};
 use visor_planner::{Observed, Process, Record, RecoverError, Timestamp, Version, recover};
 
 use super::{Daemon, Facts, QUEUE};
-use crate::adapter::governance::EXIT_CODES;
-use crate::adoption::identify;
+use crate::adapter::{self, Adapter};
 use crate::block_rate::BlockRate;
-use crate::certificate::{Notary, Pin, PinError};
 use crate::cli::CommandError;
 use crate::config::Config;
 use crate::execute::{Channels, ExecuteError, Host};
@@ -28,29 +26,29 @@ use crate::process::mains;
 use crate::reporter::Reports;
 use crate::rpc::Ticket;
 use crate::status;
-use crate::swap;
 
 /// What the journal and the home say while no visor runs; nothing is changed.
 ///
 /// # Errors
 /// When they cannot be read, or contradict each other.
 pub fn last_known(home: &Home) -> Result<pb::Status, CommandError> {
-    let config = Config::read(&home.config())?;
+    let adapter = adapter::of_home(home);
+    let config = adapter.read_config()?;
     let entries = if home.journal().exists() {
         Journal::read(&home.journal())?
     } else {
         Vec::new()
     };
     let mains = mains(&NodeLock::new(home.node_lock()).holders());
-    let node = identify(home, &mains).and_then(|running| {
+    let node = adapter.identify(&mains).and_then(|running| {
         Some((
             process_of(&running.unit.node()?.holder),
             running.version.map(Version),
         ))
     });
-    let observed = observe(home, node)?;
+    let observed = observe(adapter.as_ref(), node)?;
     let records: Vec<Record> = entries.into_iter().map(|entry| entry.record).collect();
-    let (planner, _effects) = recover(config.planner(EXIT_CODES), now(), &records, observed)
+    let (planner, _effects) = recover(config.planner(adapter.conventions()), now(), &records, observed)
         .map_err(|source| CommandError::new(exit_code::CONFIG, Contradiction { source }))?;
     let mut shown = status::of(&planner.status());
     match records.last() {
@@ -64,40 +62,32 @@ pub fn last_known(home: &Home) -> Result<pb::Status, CommandError> {
     Ok(shown)
 }
 
-/// The genesis that the operator trusts (VIS-12).
-fn pin(home: &Home, config: &Config) -> Result<Option<Pin>, CommandError> {
-    let genesis = &config.governance.genesis;
-    if genesis.as_os_str().is_empty() {
-        return Ok(None);
-    }
-    let pin = Pin::read(&home.root().join(genesis)).map_err(|source| {
-        let config = home.config();
-        CommandError::new(exit_code::CONFIG, UnusablePin { config, source })
-    })?;
-    tracing::info!(chain.id = %pin.chain_id(), "upgrades are believed only with a certificate");
-    Ok(Some(pin))
-}
-
 /// Begins before the configuration counts as read, so that no change in between is missed.
-fn watch_config(home: &Home) -> Option<PathWatch> {
-    PathWatch::new(&home.config())
-        .inspect_err(|error| {
-            tracing::warn!(%error, "config.toml is not watched; SIGHUP reads it again");
-        })
-        .ok()
+fn watch_config(adapter: &dyn Adapter) -> Vec<PathWatch> {
+    let files = adapter.config_files();
+    let watched = files.iter().filter_map(|file| {
+        PathWatch::new(file)
+            .inspect_err(|error| {
+                tracing::warn!(config.file = %file.display(), %error, "the file is not watched; SIGHUP reads it again");
+            })
+            .ok()
+    });
+    watched.collect()
 }
 
-fn observe(home: &Home, node: Option<(Process, Option<Version>)>) -> Result<Observed, CommandError> {
-    let current = swap::current(home)?
-        .and_then(|folder| home.version_of(&folder))
-        .map(Version);
+fn observe(
+    adapter: &dyn Adapter,
+    node: Option<(Process, Option<Version>)>,
+) -> Result<Observed, CommandError> {
+    let current = adapter.current()?;
     let mut seed = [0; 8];
     // Without randomness the delays of this host are those of another; that is all.
     let _ = getrandom::fill(&mut seed);
     Ok(Observed {
-        current,
+        current: current.version.map(Version),
+        migrating: current.migrating,
         node,
-        staged: home.versions().into_iter().map(Version).collect(),
+        staged: adapter.versions().into_iter().map(Version).collect(),
         seed: u64::from_le_bytes(seed),
     })
 }
@@ -116,6 +106,7 @@ pub(super) fn now() -> Timestamp {
 impl Daemon {
     pub(super) async fn begin(
         home: &Home,
+        adapter: Arc<dyn Adapter>,
         config: &Config,
         journal: Journal,
         entries: &[Entry],
@@ -123,11 +114,6 @@ impl Daemon {
     ) -> Result<(Self, Facts), CommandError> {
         let (links, link_facts) = mpsc::channel(QUEUE);
         let (outcomes, outcome_facts) = mpsc::channel(QUEUE);
-        let notary = pin(home, config)?.map(|pin| Arc::new(Notary::new(pin)));
-        let pinned_chain = notary
-            .as_ref()
-            .map(|notary| notary.chain_id().to_string())
-            .unwrap_or_default();
         let channels = Channels { links, outcomes };
         let (jobs, answers) = Jobs::new(home.clone());
         let facts = Facts {
@@ -135,12 +121,12 @@ impl Daemon {
             outcomes: outcome_facts,
             answers,
             orders,
-            config: watch_config(home),
+            config: watch_config(adapter.as_ref()),
         };
-        let mut host = Host::new(home.clone(), config.clone(), channels, notary);
+        let mut host = Host::new(home, Arc::clone(&adapter), config.clone(), channels);
 
         let node = match host.adopt_running().await {
-            Ok(adopted) => adopted.map(|node| (Process { pid: node.pid }, node.version.map(Version))),
+            Ok(adopted) => adopted,
             Err(error @ ExecuteError::UnknownNode { .. }) => {
                 return Err(CommandError::new(exit_code::CONFIG, error));
             }
@@ -150,13 +136,19 @@ impl Daemon {
         fault::point("node-looked-for");
         home.clear_staging();
         let records: Vec<Record> = entries.iter().map(|entry| entry.record.clone()).collect();
-        let observed = observe(home, node)?;
-        let (planner, effects) = recover(config.planner(EXIT_CODES), now(), &records, observed)
+        let watched = node.as_ref().map(|node| node.watched.clone());
+        let node = node.map(|node| (Process { pid: node.pid }, node.version.map(Version)));
+        let observed = observe(adapter.as_ref(), node)?;
+        let (planner, effects) = recover(config.planner(adapter.conventions()), now(), &records, observed)
             .map_err(|source| CommandError::new(exit_code::CONFIG, Contradiction { source }))?;
+        if let Some(version) = watched {
+            let awaited = planner.upgrade_under_way().map(|plan| plan.height);
+            host.follow(&version, awaited, true)
+                .map_err(|error| CommandError::new(exit_code::CONFIG, error))?;
+        }
         let status = watch::Sender::new(status::of(&planner.status()));
         let mut daemon = Self {
             planner,
-            home: home.clone(),
             host,
             jobs,
             journal,
@@ -167,7 +159,8 @@ impl Daemon {
             config_problem: String::new(),
             tickets: BTreeMap::new(),
             next_ticket: 0,
-            pinned_chain,
+            pinned_chain: adapter.pinned_chain(),
+            installed: adapter.installed(),
             refusals: Vec::new(),
             reports: Reports::none(),
             timers: BTreeMap::new(),
@@ -181,15 +174,6 @@ impl Daemon {
         daemon.settle();
         Ok((daemon, facts))
     }
-}
-
-/// The pinned genesis cannot be used: then nothing is believed, and nothing begun.
-#[derive(Debug, thiserror::Error)]
-#[error("use governance.genesis of {config}", config = config.display())]
-struct UnusablePin {
-    config: std::path::PathBuf,
-    #[source]
-    source: PinError,
 }
 
 /// The journal and the home do not agree on what is to be run.

@@ -7,7 +7,9 @@ use visor_planner::{
 };
 
 use super::{Daemon, Ended, now};
+use crate::adapter::Start;
 use crate::cli::chain;
+use crate::execute::{ExecuteError, Outset, Started};
 use crate::exit_code;
 use crate::fault;
 use crate::notice;
@@ -46,7 +48,27 @@ impl Daemon {
                     reason: chain(&error),
                 })?;
             }
-            Effect::Start { version, why } => self.start(&version, why),
+            Effect::Start {
+                version,
+                after_halt,
+                why,
+            } => {
+                let start = Start {
+                    version: version.0,
+                    after_halt,
+                };
+                let outset = self.host.start(start.clone(), why);
+                self.started(&start, why, outset);
+            }
+            Effect::FindVersion { of, which } => {
+                let found = self.host.adapter().neighbour(&of.0, which);
+                self.queue.push_front(Input::VersionFound { which, found });
+            }
+            Effect::Migrate { from, to } => {
+                self.unsynced_swap = true;
+                let outset = self.host.migrate(&from.0, &to.0);
+                self.migrating(&from, &to, outset);
+            }
             Effect::SetTimer(timer, after) => {
                 let at = tokio::time::Instant::now() + std::time::Duration::from_millis(after.0);
                 self.timers.insert(timer, at);
@@ -71,7 +93,7 @@ impl Daemon {
                 let config = self.host.config();
                 let arguments = config.upgrade.signed_height_args.clone();
                 let limit = config.staging.version_timeout;
-                let program = self.host.program(&version.0);
+                let program = self.host.adapter().program(&version.0);
                 self.jobs.ask_signed_height(program, arguments, limit);
             }
             Effect::Answer { ticket, answer } => self.answer(ticket, answer),
@@ -83,6 +105,7 @@ impl Daemon {
                 self.exit = Some(match reason {
                     ExitReason::SelfRestart => Ended::SelfRestart,
                     _ if self.journal_failed => Ended::Code(exit_code::JOURNAL),
+                    ExitReason::ShutDown => Ended::ShutDown,
                     ExitReason::Stopped => Ended::Code(exit_code::SUCCESS),
                     ExitReason::RetriesExhausted { .. } => Ended::Code(exit_code::NODE_FAILED),
                 });
@@ -94,7 +117,10 @@ impl Daemon {
     fn append(&mut self, record: &Record) -> Result<(), Input> {
         if let Record::UpgradeIntended { plan, .. } = record {
             // The old node still runs: the last moment to read anything.
-            self.host.prepare(&plan.version.0);
+            self.host.prepare(Start {
+                version: plan.version.0.clone(),
+                after_halt: Some(plan.height),
+            });
         }
         self.append_durably(record).map_err(|reason| {
             self.journal_failed = true;
@@ -115,11 +141,42 @@ impl Daemon {
             .map_err(|error| chain(&error))
     }
 
-    fn start(&mut self, version: &Version, why: &'static str) {
-        match self.host.start(&version.0) {
+    /// Takes in what became of a start. The fact comes before the line in the log, and before the link.
+    pub(super) fn started(&mut self, start: &Start, why: &'static str, outset: Result<Outset, ExecuteError>) {
+        let Some((started, exit_to_exec_us)) = self.outset(outset) else {
+            return;
+        };
+        let status = self.planner.status();
+        let awaited = self.planner.upgrade_under_way().map(|plan| plan.height);
+        if let Err(error) = self.host.follow(&start.version, awaited, status.restarts == 0) {
+            tracing::error!(error = %chain(&error), "the node that was started cannot be followed");
+        }
+        tracing::info!(
+            node.version = %start.version,
+            node.pid = started.pid,
+            node.why = why,
+            node.exit_to_exec_us = exit_to_exec_us,
+            "started the node"
+        );
+    }
+
+    fn migrating(&mut self, from: &Version, to: &Version, outset: Result<Outset, ExecuteError>) {
+        if let Some((started, exit_to_exec_us)) = self.outset(outset) {
+            tracing::info!(
+                migration.from = %from,
+                migration.to = %to,
+                migration.pid = started.pid,
+                node.exit_to_exec_us = exit_to_exec_us,
+                "started the migration of the data"
+            );
+        }
+    }
+
+    fn outset(&mut self, outset: Result<Outset, ExecuteError>) -> Option<(Started, Option<u64>)> {
+        match outset {
             // The others are being stopped; their exit brings the reason.
-            Ok(None) => {}
-            Ok(Some(started)) => {
+            Ok(Outset::NotWhole | Outset::Later) => None,
+            Ok(Outset::Started(started)) => {
                 let exit_to_exec_us = self
                     .exit_seen
                     .take()
@@ -129,17 +186,14 @@ impl Daemon {
                     process: Process { pid: started.pid },
                     exit_to_exec_us,
                 });
-                tracing::info!(
-                    node.version = %version,
-                    node.pid = started.pid,
-                    node.why = why,
-                    node.exit_to_exec_us = exit_to_exec_us,
-                    "started the node"
-                );
+                Some((started, exit_to_exec_us))
             }
-            Err(error) => self.queue.push_back(Input::NodeStartFailed {
-                reason: chain(&error),
-            }),
+            Err(error) => {
+                self.queue.push_back(Input::NodeStartFailed {
+                    reason: chain(&error),
+                });
+                None
+            }
         }
     }
 
@@ -157,7 +211,7 @@ impl Daemon {
         };
         let current = self.planner.status().current;
         let backup = self.jobs.plan(self.host.config(), &plan, &current.0);
-        if let Err(error) = self.host.stage(order, &current.0, backup) {
+        if let Err(error) = self.host.stage(order, plan.height, &current.0, backup) {
             self.queue.push_back(failed(chain(&error)));
         }
     }
@@ -175,8 +229,10 @@ impl Daemon {
             .last_backup
             .filter(|last| last.id == plan.id)
             .map(|last| PathBuf::from(last.backup.path));
+        let adapter = self.host.adapter();
+        let folders = (adapter.folder(&from.0), adapter.folder(&plan.version.0));
         self.jobs
-            .run_hook(wanted, hook, plan, from, backup)
+            .run_hook(wanted, hook, plan, from, folders, backup)
             .unwrap_or_else(|failure| self.queue.push_back(failure));
     }
 

@@ -217,6 +217,7 @@ mod tests {
                 program(Role::Companion("watch".to_owned()), "/v/watch.sh", &[]),
             ],
             output: None,
+            inherit_input: false,
         };
         let pids = |recognised: &Recognised| -> Vec<i32> {
             let mains = recognised.processes.iter().map(|(_, main)| main);

@@ -69,6 +69,8 @@ pub struct Launch {
     pub programs: Vec<Program>,
     /// Where standard output and error go; visor's own when absent.
     pub output: Option<PathBuf>,
+    /// Standard input is visor's own; otherwise there is none.
+    pub inherit_input: bool,
 }
 
 /// A launch with everything opened and converted that can be.
@@ -77,7 +79,7 @@ pub struct Ready {
     pub(super) programs: Vec<ReadyProgram>,
     environment: Vec<CString>,
     attributes: PosixSpawnAttr,
-    input: File,
+    input: Option<File>,
     output: Option<File>,
 }
 
@@ -132,7 +134,10 @@ impl Launch {
             // A program that answers to the others would speak to the service manager in visor's name.
             environment: environment(|name| !NOT_INHERITED.iter().any(|other| name == *other)),
             attributes: attributes().map_err(null)?,
-            input: File::open("/dev/null").map_err(null)?,
+            input: (!self.inherit_input)
+                .then(|| File::open("/dev/null"))
+                .transpose()
+                .map_err(null)?,
             output: output.transpose()?,
         })
     }
@@ -179,7 +184,9 @@ impl Ready {
 
     fn try_spawn(&self, one: &ReadyProgram, lock: BorrowedFd<'_>) -> io::Result<Pid> {
         let mut actions = PosixSpawnFileActions::init()?;
-        actions.add_dup2(self.input.as_raw_fd(), 0)?;
+        if let Some(input) = &self.input {
+            actions.add_dup2(input.as_raw_fd(), 0)?;
+        }
         if let Some(output) = &self.output {
             actions.add_dup2(output.as_raw_fd(), 1)?;
             actions.add_dup2(output.as_raw_fd(), 2)?;

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::install::{LiveUpgrades, Order, stage};
+use super::install::Order;
+use crate::adapter::Stager;
 use crate::backup::{self, check_space};
 use crate::cli::chain;
 use crate::config::Staging;
-use crate::home::Home;
 use crate::reconnect::Delays;
 
 /// What became of an attempt.
@@ -36,12 +36,10 @@ impl Job {
     ///
     /// # Errors
     /// When there is no thread to be had.
-    pub fn begin(
-        home: Home,
-        limits: Staging,
+    pub(crate) fn begin(
+        stager: Box<dyn Stager>,
         order: Order,
-        current: String,
-        live: LiveUpgrades,
+        limits: Staging,
         backup: Option<backup::Plan>,
         outcomes: mpsc::Sender<(Order, Outcome)>,
     ) -> io::Result<Self> {
@@ -52,11 +50,8 @@ impl Job {
         thread::Builder::new().name("staging".to_owned()).spawn(move || {
             runtime.block_on(async {
                 tokio::select! {
-                    _ = cancelled => {
-                        // Best effort: what is left is removed when the home is opened the next time.
-                        let _ = std::fs::remove_dir_all(home.staging().join(&order.id));
-                    }
-                    () = until_staged(&home, &limits, &order, &current, &live, backup.as_ref(), &outcomes) => {}
+                    _ = cancelled => stager.abandon(),
+                    () = until_staged(stager.as_ref(), &limits, &order, backup.as_ref(), &outcomes) => {}
                 }
             });
             // A name lookup may still run; nobody waits for it.
@@ -67,22 +62,20 @@ impl Job {
 }
 
 async fn until_staged(
-    home: &Home,
+    stager: &dyn Stager,
     limits: &Staging,
     order: &Order,
-    current: &str,
-    live: &LiveUpgrades,
     backup: Option<&backup::Plan>,
     outcomes: &mpsc::Sender<(Order, Outcome)>,
 ) {
     let mut delays = Delays::new(limits.retry_initial, limits.retry_max);
     loop {
-        let outcome = match stage(home, limits, order, current, live).await {
+        let outcome = match stager.attempt().await {
             Ok(()) => match backup.map(check_space).transpose() {
                 Ok(_) => Outcome::Staged,
                 Err(error) => Outcome::Failed(chain(&error)),
             },
-            Err(error) => Outcome::Failed(chain(&error)),
+            Err(reason) => Outcome::Failed(reason),
         };
         let done = outcome == Outcome::Staged;
         if outcomes.send((order.clone(), outcome)).await.is_err() || done {

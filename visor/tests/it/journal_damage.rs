@@ -109,6 +109,17 @@ fn every_kind() -> Vec<Record> {
             from: from.clone(),
             at,
         },
+        Record::Migrated { at },
+        Record::Downgraded {
+            from: plan.version.clone(),
+            to: from.clone(),
+            at,
+        },
+        Record::Forced {
+            version: from.clone(),
+            at,
+        },
+        Record::ShutDown { at },
         Record::UpgradeCompleted {
             plan: plan.clone(),
             from,
@@ -151,7 +162,11 @@ fn kinds(record: &Record) -> usize {
         | Record::UpgradeCompleted { .. }
         | Record::SuccessHookEnded { .. }
         | Record::GaveUp { .. }
-        | Record::Stopped { .. } => 26,
+        | Record::Migrated { .. }
+        | Record::Downgraded { .. }
+        | Record::Forced { .. }
+        | Record::ShutDown { .. }
+        | Record::Stopped { .. } => 30,
     }
 }
 

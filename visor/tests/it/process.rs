@@ -50,6 +50,7 @@ impl Bench {
         let launch = Launch {
             programs: vec![node],
             output: None,
+            inherit_input: false,
         };
         Self { host, lock, launch }
     }

@@ -9,27 +9,10 @@ use visor_planner::{
     Version,
 };
 
+use crate::adapter::{Refusal, Translated};
 use crate::certificate::{Verdict, Verdicts};
 use crate::run_config::is_version;
 use crate::staging::host_platform;
-
-/// An upgrade that the chain is said to have accepted, and that is not believed (VIS-12).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    /// As the node announces it.
-    pub plan: UpgradePlan,
-    /// Why it is not believed.
-    pub reason: String,
-}
-
-/// A report in the planner's words, and what was left out of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Translated {
-    /// What is believed.
-    pub report: Report,
-    /// What is not.
-    pub refusals: Vec<Refusal>,
-}
 
 /// A report in the planner's words. Entries that no honest node sends are left out: their names would become paths.
 ///

@@ -1,8 +1,8 @@
 //! What a host, its operator and its chain are like.
 
 use visor_planner::{
-    BackupPolicy, Completion, Config, Conventions, ExitCodes, Height, HookPolicies, HookPolicy, Millis, OnFailure, Order, RetryPolicy,
-    Status, UpgradeId, UpgradePlan, Version,
+    BackupPolicy, Completion, Config, Conventions, ExitCodes, Height, HookPolicies, HookPolicy, Millis,
+    OnFailure, Order, RetryPolicy, Status, UpgradeId, UpgradePlan, Version,
 };
 
 use super::{World, is_upgraded_to};

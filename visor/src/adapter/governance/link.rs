@@ -6,8 +6,6 @@
 //! VIS-12: with a pinned genesis the task asks for the certificate of every accepted upgrade before it passes the report on,
 //! and what is not proven is left out of it, with the reason beside it.
 
-mod translate;
-
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,13 +19,11 @@ use rustix::fs::inotify;
 use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
-use visor_planner::ExitCodes;
 
-use self::translate::accepted;
-pub use self::translate::{Refusal, Translated, translate};
+use super::translate::{accepted, translate};
+use crate::adapter::LinkEvent;
 use crate::certificate::{Notary, Verdict, Verdicts};
 use crate::readiness::readable;
 use crate::reconnect::Delays;
@@ -45,54 +41,8 @@ pub(crate) const MAX_ANSWER: usize = MAX_CERTIFICATE_BYTES + 1024;
 /// A report with the most proposals and artifacts that the chain's limits allow stays far below this.
 pub(crate) const MAX_REPORT: usize = 4 << 20;
 
-/// What the node's exit codes mean; `governance/node` documents them.
-pub const EXIT_CODES: ExitCodes = ExitCodes {
-    newer_required: 10,
-    older_required: 11,
-};
-
-/// What the link to a node saw.
-#[derive(Debug)]
-pub enum LinkEvent {
-    /// The node reported.
-    Reported {
-        /// What it said.
-        report: Box<NodeReport>,
-        /// What its certificates prove; absent without a pinned genesis.
-        verdicts: Option<Verdicts>,
-    },
-    /// The connection ended after at least one report.
-    Lost,
-}
-
-/// The link to one run of the node; dropping it closes it.
-#[derive(Debug)]
-pub struct Link {
-    task: JoinHandle<()>,
-}
-
-impl Link {
-    /// Connects as soon as the node listens, and again when the connection ends. Every event carries `run`.
-    #[must_use]
-    pub fn open(
-        socket: PathBuf,
-        run: u64,
-        events: mpsc::Sender<(u64, LinkEvent)>,
-        notary: Option<Arc<Notary>>,
-    ) -> Self {
-        Self {
-            task: tokio::spawn(follow(socket, run, events, notary)),
-        }
-    }
-}
-
-impl Drop for Link {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-async fn follow(
+/// Connects as soon as the node listens, and again when the connection ends. Every event carries `run`.
+pub(super) async fn follow(
     socket: PathBuf,
     run: u64,
     events: mpsc::Sender<(u64, LinkEvent)>,
@@ -194,9 +144,9 @@ async fn read(
             None => None,
         };
         count += 1;
-        let event = LinkEvent::Reported {
-            report: Box::new(report),
-            verdicts,
+        let event = match translate(&report, verdicts.as_ref()) {
+            Some(translated) => LinkEvent::Reported(translated),
+            None => LinkEvent::Nonsense(format!("version {:?}", report.version)),
         };
         events.send((run, event)).await.map_err(|_| Closed)?;
     }
