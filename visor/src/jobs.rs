@@ -17,6 +17,7 @@ use crate::config::{self, Config};
 use crate::home::Home;
 use crate::hook;
 use crate::process::run_probe;
+use crate::run_config::tag;
 
 /// Longer than the answer `{"signed_height":18446744073709551615}` and some white space.
 const MAX_ANSWER: u64 = 4096;
@@ -81,7 +82,7 @@ impl Jobs {
             .take(8)
             .collect();
         Some(backup::Plan {
-            name: format!("v{from}@{}-{id}", plan.height),
+            name: format!("{}@{}-{id}", tag(from), plan.height),
             sources: wanted.paths.clone(),
             folder: self.home.root().join(&wanted.folder),
             keep: wanted.keep,

@@ -16,6 +16,15 @@ use crate::process::{Launch, Program, Role};
 /// The file's name in a version folder.
 pub const FILE_NAME: &str = "run-config.toml";
 
+/// A version as people write it: with a `v` in front. A name that is no number (`genesis`, a tag that has its `v`) stays as it is.
+pub(crate) fn tag(version: &str) -> String {
+    if version.starts_with(|first: char| first.is_ascii_digit()) {
+        format!("v{version}")
+    } else {
+        version.to_owned()
+    }
+}
+
 /// How one version is run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

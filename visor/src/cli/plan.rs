@@ -15,6 +15,7 @@ use crate::block_rate::time_to_height;
 use crate::exit_code;
 use crate::home::Home;
 use crate::journal::Journal;
+use crate::run_config::tag;
 use crate::status::standing_name;
 
 #[derive(clap::Args)]
@@ -100,7 +101,7 @@ fn to_text(status: Option<&Status>, upgrades: &[Known]) -> String {
         let _ = writeln!(text, "no upgrade is known");
     }
     for upgrade in upgrades {
-        let _ = write!(text, "v{}@{}", upgrade.version, upgrade.height);
+        let _ = write!(text, "{}@{}", tag(&upgrade.version), upgrade.height);
         let standing = match upgrade.standing {
             Standing::Unspecified | Standing::Proposed => "being voted on",
             Standing::Approved => "approved",

@@ -14,6 +14,7 @@ use crate::block_rate::time_to_upgrade;
 use crate::daemon;
 use crate::exit_code;
 use crate::home::Home;
+use crate::run_config::tag;
 use crate::status::{phase_name, standing_name};
 
 #[derive(clap::Args)]
@@ -96,6 +97,14 @@ fn to_json(status: &Status, running: bool) -> Value {
         "pinned_chain": version(&status.pinned_chain),
         "config_problem": version(&status.config_problem),
         "journal_failed": status.journal_failed,
+        "chain_system": version(&status.chain_system),
+        "position_unit": version(&status.position_unit),
+        "installed_versions": status.installed_versions.iter().map(|installed| json!({
+            "version": installed.version,
+            "activation": installed.activation,
+            "complete": installed.complete,
+            "problem": version(&installed.problem),
+        })).collect::<Vec<Value>>(),
         "problems": status.problems,
     })
 }
@@ -112,6 +121,14 @@ fn upgrade_json(upgrade: &UpgradeStatus) -> Value {
         "staging_problem": known(&upgrade.staging_problem),
         "skipped": upgrade.skipped,
     })
+}
+
+/// What the heights count.
+fn unit(status: &Status) -> &str {
+    match status.position_unit.as_str() {
+        "" => "height",
+        unit => unit,
+    }
 }
 
 fn to_text(status: &Status) -> String {
@@ -140,7 +157,7 @@ fn to_text(status: &Status) -> String {
         } else {
             " (last known)"
         };
-        line("height", format!("{}{connected}", status.node_height));
+        line(unit(status), format!("{}{connected}", status.node_height));
     }
     if let Some(upgrade) = &status.upgrade {
         let accepted = if upgrade.approved {
@@ -154,7 +171,7 @@ fn to_text(status: &Status) -> String {
             .unwrap_or_default();
         line(
             "next upgrade",
-            format!("v{}@{}, {accepted}{when}", upgrade.version, upgrade.height),
+            format!("{}@{}, {accepted}{when}", tag(&upgrade.version), upgrade.height),
         );
         line(
             "staged",
@@ -182,8 +199,17 @@ fn to_text(status: &Status) -> String {
         line(
             "last upgrade",
             format!(
-                "{} to {} after block {}; the node was down for {} ms, visor's share {} us",
-                upgrade.from, upgrade.to, upgrade.height, upgrade.node_down_ms, upgrade.exit_to_exec_us
+                "{} to {} after {} {}; the node was down for {} ms, visor's share {} us",
+                upgrade.from,
+                upgrade.to,
+                if unit(status) == "height" {
+                    "block"
+                } else {
+                    unit(status)
+                },
+                upgrade.height,
+                upgrade.node_down_ms,
+                upgrade.exit_to_exec_us
             ),
         );
     }
@@ -191,8 +217,12 @@ fn to_text(status: &Status) -> String {
         line(
             "last backup",
             format!(
-                "height {} of {}, {} bytes in {}",
-                backup.height, backup.version, backup.bytes, backup.path
+                "{} {} of {}, {} bytes in {}",
+                unit(status),
+                backup.height,
+                backup.version,
+                backup.bytes,
+                backup.path
             ),
         );
     }
@@ -201,6 +231,18 @@ fn to_text(status: &Status) -> String {
     }
     if !status.config_problem.is_empty() {
         line("configuration", harmless(&status.config_problem));
+    }
+    for installed in &status.installed_versions {
+        let activation = installed
+            .activation
+            .map(|activation| format!(", begins with {} {activation}", unit(status)))
+            .unwrap_or_default();
+        let state = match installed.problem.as_str() {
+            "" if installed.complete => "complete".to_owned(),
+            "" => "not complete".to_owned(),
+            problem => harmless(problem),
+        };
+        line("installed", format!("{}{activation}: {state}", installed.version));
     }
     for problem in &status.problems {
         line("problem", harmless(problem));
@@ -243,6 +285,9 @@ mod tests {
             "journal_failed",
             "restarts_total",
             "started_unix_ms",
+            "chain_system",
+            "position_unit",
+            "installed_versions",
         ] {
             assert!(value.get(field).is_some(), "{field}");
         }

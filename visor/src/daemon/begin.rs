@@ -51,6 +51,9 @@ pub fn last_known(home: &Home) -> Result<pb::Status, CommandError> {
     let (planner, _effects) = recover(config.planner(adapter.conventions()), now(), &records, observed)
         .map_err(|source| CommandError::new(exit_code::CONFIG, Contradiction { source }))?;
     let mut shown = status::of(&planner.status());
+    shown.chain_system = adapter.name().to_owned();
+    shown.position_unit = adapter.position_unit().to_owned();
+    shown.installed_versions = adapter.installed();
     match records.last() {
         Some(Record::GaveUp { reason, .. }) => {
             shown.phase = pb::Phase::Failed.into();
