@@ -16,7 +16,8 @@ pub const NEWER_VERSION_REQUIRED: u8 = 10;
 pub const OLDER_VERSION_REQUIRED: u8 = 11;
 /// The chain store is damaged, of another layout or in use.
 pub const STORE: u8 = 12;
-/// The disk is full or fails: what was committed is whole, and the node goes on when it is started on a disk that works.
+/// The disk is full or fails, or the system refuses to read or write a file of `data/` such as `signed-height`: what was committed is
+/// whole, and the node goes on when it is started where that works.
 pub const DISK: u8 = 13;
 /// A bug: the program panicked.
 pub const BUG: u8 = 255;

@@ -36,8 +36,12 @@ pub(super) fn run(arguments: &SignedHeightArguments) -> Result<(), CommandError>
         Err(error @ SignedHeightError::Damaged { .. }) => {
             return Err(CommandError::new(exit_code::STORE, error));
         }
-        Err(error @ (SignedHeightError::Missing { .. } | SignedHeightError::Io { .. })) => {
+        Err(error @ SignedHeightError::Missing { .. }) => {
             return Err(CommandError::new(exit_code::FAILED, error));
+        }
+        // The same answer as a start gives.
+        Err(error @ SignedHeightError::Io { .. }) => {
+            return Err(CommandError::new(exit_code::DISK, error));
         }
     };
     match arguments.output {

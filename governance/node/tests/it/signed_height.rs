@@ -87,6 +87,12 @@ async fn a_signed_height_that_cannot_be_known_is_refused_until_the_next_start() 
     );
     let seen = run_and_kill(&mut single, seen, Duration::ZERO).await;
     assert!(signed(&single) >= seen.max(before));
+    // Whatever stands there is neither readable nor damaged: nothing is made anew.
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    for arguments in [["signed-height", "--home", &home], ["start", "--home", &home]] {
+        refused(&arguments, exit_code::DISK, &["cannot read", "signed-height"]);
+    }
     refused(
         &["signed-height", "--home", "/nowhere"],
         exit_code::CONFIG,
