@@ -6,6 +6,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::backup::FirstPass;
+use crate::config::BackupPolicy;
 use crate::effect::{Effect, Notice, Timer};
 use crate::hook::BeforeStop;
 use crate::plan::{Height, Timestamp, UpgradeId, UpgradePlan, Version};
@@ -196,7 +197,11 @@ impl Planner {
     }
 
     pub(crate) fn restore_failed(&mut self, upgrade: &UpgradeId, reason: String, effects: &mut Vec<Effect>) {
-        let retry_delay = self.config.hooks.retry_delay;
+        let retry_delay = match self.config.backup {
+            BackupPolicy::On { retry_delay, .. } => retry_delay,
+            // Taken out of the configuration since the backup was made.
+            BackupPolicy::Off => self.config.hooks.retry_delay,
+        };
         let Some(rollback) = self.restoring(upgrade) else {
             return;
         };

@@ -63,6 +63,26 @@ fn intended() -> Planner {
     planner
 }
 
+/// The same: the old node has ended, and the new version was started 400 µs later.
+fn new_version_started() -> Planner {
+    let mut planner = intended();
+    let _ = planner.step(
+        Timestamp(20),
+        Input::NodeExited {
+            exit: Exit::Code(0),
+            companion: None,
+        },
+    );
+    let _ = planner.step(
+        Timestamp(21),
+        Input::NodeStarted {
+            process: Process { pid: 6 },
+            exit_to_exec_us: Some(400),
+        },
+    );
+    planner
+}
+
 fn is_start(effect: &Effect) -> bool {
     matches!(effect, Effect::Start { .. })
 }
@@ -310,21 +330,7 @@ fn vis_09_a_healthy_time_forgives_earlier_crashes_also_across_restarts_of_visor(
 
 #[test]
 fn vis_10_another_version_than_the_wanted_one_is_stopped() {
-    let mut planner = intended();
-    let _ = planner.step(
-        Timestamp(20),
-        Input::NodeExited {
-            exit: Exit::Code(0),
-            companion: None,
-        },
-    );
-    let _ = planner.step(
-        Timestamp(21),
-        Input::NodeStarted {
-            process: Process { pid: 6 },
-            exit_to_exec_us: Some(400),
-        },
-    );
+    let mut planner = new_version_started();
     let report = NodeReport {
         version: old(),
         height: Height(H),
@@ -339,21 +345,7 @@ fn vis_10_another_version_than_the_wanted_one_is_stopped() {
 
 #[test]
 fn vis_10_a_new_version_that_reports_but_makes_no_block_is_told_and_left_alone() {
-    let mut planner = intended();
-    let _ = planner.step(
-        Timestamp(20),
-        Input::NodeExited {
-            exit: Exit::Code(0),
-            companion: None,
-        },
-    );
-    let _ = planner.step(
-        Timestamp(21),
-        Input::NodeStarted {
-            process: Process { pid: 6 },
-            exit_to_exec_us: Some(400),
-        },
-    );
+    let mut planner = new_version_started();
     let waiting = NodeReport {
         version: new(),
         height: Height(H),
@@ -387,21 +379,7 @@ fn vis_10_a_new_version_that_reports_but_makes_no_block_is_told_and_left_alone()
 
 #[test]
 fn vis_10_a_new_version_that_never_reports_is_stopped_and_started_again() {
-    let mut planner = intended();
-    let _ = planner.step(
-        Timestamp(20),
-        Input::NodeExited {
-            exit: Exit::Code(0),
-            companion: None,
-        },
-    );
-    let _ = planner.step(
-        Timestamp(21),
-        Input::NodeStarted {
-            process: Process { pid: 6 },
-            exit_to_exec_us: None,
-        },
-    );
+    let mut planner = new_version_started();
     assert_eq!(
         planner
             .step(Timestamp(70_000), Input::TimerFired(Timer::FirstReport))

@@ -1,8 +1,8 @@
 //! Rollbacks: what is asked, what is proven, and when nothing is touched.
 
 use visor_planner::{
-    Backup, Effect, Exit, Height, Hook, HookPolicy, Input, NodeReport, Observed, Order, Pass, Phase, Planner,
-    Process, Record, Timer, Timestamp, recover,
+    Backup, Effect, Exit, Height, Hook, HookPolicy, Input, Millis, NodeReport, Observed, Order, Pass, Phase,
+    Planner, Process, Record, Timer, Timestamp, recover,
 };
 
 use super::observed;
@@ -143,8 +143,8 @@ fn vis_11_one_ordered_while_the_new_version_starts_begins_with_its_stop() {
     );
 }
 
-#[test]
-fn vis_11_a_restore_that_was_allowed_is_not_questioned_again() {
+/// The restore was allowed when visor ended.
+fn restoring() -> (Planner, Vec<Effect>) {
     let mut told = records();
     told.extend([
         Record::RollbackIntended {
@@ -159,9 +159,34 @@ fn vis_11_a_restore_that_was_allowed_is_not_questioned_again() {
             at: Timestamp(4),
         },
     ]);
-    let (_, effects) = recover(backed_up(true), Timestamp(5), &told, host(None)).unwrap();
+    let (planner, effects) = recover(backed_up(true), Timestamp(5), &told, host(None)).unwrap();
+    (planner, effects.0)
+}
+
+#[test]
+fn vis_11_a_restore_that_was_allowed_is_not_questioned_again() {
+    let (_, effects) = restoring();
     assert!(
-        matches!(effects.0.as_slice(), [Effect::Restore { .. }]),
+        matches!(effects.as_slice(), [Effect::Restore { .. }]),
+        "{effects:?}"
+    );
+}
+
+#[test]
+fn vis_11_a_restore_that_failed_is_tried_again_after_the_delay_of_backups() {
+    let (mut planner, _) = restoring();
+    let failed = Input::RestoreFailed {
+        upgrade: plan().id,
+        reason: "no room".to_owned(),
+    };
+    let effects = planner.step(Timestamp(6), failed).0;
+    assert_eq!(
+        effects.last(),
+        Some(&Effect::SetTimer(Timer::Backup, Millis(2_000)))
+    );
+    let effects = planner.step(Timestamp(2_006), Input::TimerFired(Timer::Backup)).0;
+    assert!(
+        matches!(effects.as_slice(), [Effect::Restore { .. }]),
         "{effects:?}"
     );
 }
