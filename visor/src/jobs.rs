@@ -3,7 +3,7 @@
 //! At most one of each kind at a time; a new order takes the place of the one before. Every answer becomes a fact.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -27,8 +27,11 @@ const MAX_ANSWER: u64 = 4096;
 pub(crate) struct Answers {
     backups: mpsc::Receiver<backup::Outcome>,
     hooks: mpsc::Receiver<hook::Outcome>,
-    signed: mpsc::Receiver<Result<Height, String>>,
+    signed: mpsc::Receiver<Signed>,
 }
+
+/// An answer, with the number of its question.
+type Signed = (u64, Result<Height, String>);
 
 /// The jobs of a host.
 #[derive(Debug)]
@@ -36,10 +39,12 @@ pub(crate) struct Jobs {
     home: Home,
     backups: mpsc::Sender<backup::Outcome>,
     hooks: mpsc::Sender<hook::Outcome>,
-    signed: mpsc::Sender<Result<Height, String>>,
+    signed: mpsc::Sender<Signed>,
     backup: Option<(backup::Order, UpgradeId, backup::Job)>,
     hook: Option<hook::Job>,
     question: Option<JoinHandle<()>>,
+    /// Counts the questions: an answer to an earlier one is no proof for a later rollback.
+    asked: u64,
     /// Runs of each hook in the upgrade that was last run for.
     attempts: (String, BTreeMap<hook::Point, u32>),
 }
@@ -58,6 +63,7 @@ impl Jobs {
             backup: None,
             hook: None,
             question: None,
+            asked: 0,
             attempts: (String::new(), BTreeMap::new()),
         };
         let answers = Answers {
@@ -115,18 +121,55 @@ impl Jobs {
             .map_err(|error| failed(format!("no thread for it: {error}")))
     }
 
-    pub(crate) fn restore(&mut self, config: &Config, plan: &UpgradePlan, from: &str) -> Result<(), Input> {
+    /// Puts the sources back from the backup of before an upgrade. `recorded`: where the journal says that it lies; the configuration
+    /// may have been changed since it was made.
+    pub(crate) fn restore(
+        &mut self,
+        config: &Config,
+        plan: &UpgradePlan,
+        from: &str,
+        recorded: Option<&Path>,
+    ) -> Result<(), Input> {
         let failed = |reason| Input::RestoreFailed {
             upgrade: plan.id.clone(),
             reason,
         };
-        let Some(backup) = self.plan(config, plan, from) else {
+        let Some(backup) = self.backup_to_restore(config, plan, from, recorded) else {
             return Err(failed(
-                "backup.paths is empty: it was changed since the backup".to_owned(),
+                "the journal names no backup of before this upgrade".to_owned(),
             ));
         };
         self.begin(backup::Order::Restore(backup), plan.id.clone())
             .map_err(|error| failed(format!("no thread for it: {error}")))
+    }
+
+    fn backup_to_restore(
+        &self,
+        config: &Config,
+        plan: &UpgradePlan,
+        from: &str,
+        recorded: Option<&Path>,
+    ) -> Option<backup::Plan> {
+        let configured = self.plan(config, plan, from);
+        let Some((folder, name)) = recorded.and_then(|path| path.parent().zip(path.file_name()?.to_str()))
+        else {
+            return configured;
+        };
+        // A home that was moved has its backups with it, where the configuration says.
+        if let Some(configured) = &configured
+            && !backup::is_finished(&folder.join(name))
+            && backup::is_finished(&configured.folder.join(&configured.name))
+        {
+            return Some(configured.clone());
+        }
+        Some(backup::Plan {
+            name: name.to_owned(),
+            // A restore goes by those in the backup itself.
+            sources: Vec::new(),
+            folder: folder.to_path_buf(),
+            keep: config.backup.keep,
+            reserve: config.backup.reserve,
+        })
     }
 
     /// Begins, unless the same is under way.
@@ -192,11 +235,16 @@ impl Jobs {
         limit: Duration,
     ) {
         let answers = self.signed.clone();
-        self.question = Some(tokio::spawn(async move {
+        self.asked = self.asked.wrapping_add(1);
+        let number = self.asked;
+        let question = tokio::spawn(async move {
             let answer = signed_height(program, &arguments, limit).await;
             // The loop is gone: nobody wants to know.
-            let _ = answers.send(answer).await;
-        }));
+            let _ = answers.send((number, answer)).await;
+        });
+        if let Some(earlier) = self.question.replace(question) {
+            earlier.abort();
+        }
     }
 
     /// Calls everything off, and waits until nothing of a hook is left: when visor ends.
@@ -216,12 +264,20 @@ impl Jobs {
             let fact = tokio::select! {
                 Some(outcome) = answers.backups.recv() => self.backed_up(outcome),
                 Some(outcome) = answers.hooks.recv() => Some(self.hook_ended(outcome)),
-                Some(signed) = answers.signed.recv() => Some(Input::SignedHeight { signed }),
+                Some((number, signed)) = answers.signed.recv() => self.answered(number, signed),
             };
             if let Some(fact) = fact {
                 return fact;
             }
         }
+    }
+
+    fn answered(&mut self, number: u64, signed: Result<Height, String>) -> Option<Input> {
+        if number != self.asked {
+            return None;
+        }
+        self.question = None;
+        Some(Input::SignedHeight { signed })
     }
 
     fn hook_ended(&mut self, outcome: hook::Outcome) -> Input {
@@ -324,4 +380,71 @@ async fn signed_height(
                 String::from_utf8_lossy(&output[..output.len().min(200)])
             )
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn jobs() -> (Jobs, Answers, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("config.toml"), "").unwrap();
+        let (jobs, answers) = Jobs::new(Home::open(dir.path()).unwrap());
+        (jobs, answers, dir)
+    }
+
+    fn says(height: u64) -> Vec<String> {
+        vec!["-c".to_owned(), format!("echo '{{\"signed_height\":{height}}}'")]
+    }
+
+    #[tokio::test]
+    async fn vis_11_an_answer_to_an_earlier_question_proves_nothing() {
+        let (mut jobs, mut answers, _dir) = jobs();
+        let shell = || Some(PathBuf::from("/bin/sh"));
+        // One that is answered and lies in the channel, and one that is still under way.
+        jobs.ask_signed_height(shell(), says(1), 20 * SECOND);
+        jobs.question.take().unwrap().await.unwrap();
+        jobs.ask_signed_height(
+            shell(),
+            vec!["-c".to_owned(), "exec sleep 60".to_owned()],
+            20 * SECOND,
+        );
+        jobs.ask_signed_height(shell(), says(3), 20 * SECOND);
+        let fact = tokio::time::timeout(20 * SECOND, jobs.next(&mut answers))
+            .await
+            .unwrap();
+        let signed = Ok(Height(3));
+        assert_eq!(fact, Input::SignedHeight { signed });
+    }
+
+    #[tokio::test]
+    async fn vis_11_a_backup_is_restored_from_where_the_journal_says() {
+        let (jobs, _answers, dir) = jobs();
+        let plan = UpgradePlan {
+            id: UpgradeId("ab".repeat(8)),
+            version: Version("1.1.0".to_owned()),
+            height: Height(7),
+        };
+        let mut config = Config::default();
+        config.backup.paths = vec![PathBuf::from("/srv/data")];
+        let place = |config: &Config, recorded: Option<&Path>| {
+            let found = jobs.backup_to_restore(config, &plan, "1.0.0", recorded)?;
+            Some(found.folder.join(found.name))
+        };
+        let configured = place(&config, None).unwrap();
+        let recorded = Path::new("/mnt/old/v1.0.0@7-abababab");
+        assert_eq!(place(&config, Some(recorded)).as_deref(), Some(recorded));
+        assert_eq!(
+            place(&Config::default(), Some(recorded)).as_deref(),
+            Some(recorded)
+        );
+        assert_eq!(place(&Config::default(), None), None);
+        // The home was moved, with its backups.
+        assert!(configured.starts_with(dir.path().canonicalize().unwrap()));
+        std::fs::create_dir_all(&configured).unwrap();
+        std::fs::write(configured.join("manifest"), "").unwrap();
+        assert_eq!(place(&config, Some(recorded)), Some(configured));
+    }
 }

@@ -107,6 +107,11 @@ struct Footer {
     blake3: [u8; 32],
 }
 
+/// Whether the backup in this folder is finished.
+pub(crate) fn is_finished(backup: &Path) -> bool {
+    fs::symlink_metadata(backup.join(MANIFEST)).is_ok()
+}
+
 /// A finished backup.
 #[derive(Debug)]
 pub(super) struct Manifest {
@@ -118,11 +123,6 @@ pub(super) struct Manifest {
 }
 
 impl Manifest {
-    /// Whether the backup is finished.
-    pub(super) fn exists(backup: &Path) -> bool {
-        fs::symlink_metadata(backup.join(MANIFEST)).is_ok()
-    }
-
     /// Finishes the backup.
     pub(super) fn write(plan: &Plan, entries: &[Entry], bytes: u64) -> Result<(), BackupError> {
         let path = plan.backup().join(MANIFEST);

@@ -27,5 +27,6 @@ mod tree;
 
 pub use error::BackupError;
 pub use job::{Job, Order, Outcome};
+pub(crate) use manifest::is_finished;
 pub use plan::{Plan, check_paths};
 pub use space::{Room, check_space};

@@ -17,7 +17,7 @@ use std::time::Duration;
 use super::copy::{Contents, Copier, Named};
 use super::error::{BackupError, failed};
 use super::job::{Cancel, Tally};
-use super::manifest::{Entry, Line, Manifest, Record, What};
+use super::manifest::{Entry, Line, Manifest, Record, What, is_finished};
 use super::plan::{Plan, is_own};
 use super::space;
 use super::tree::{self, Cursor, Dress, Kind, Meta, Time};
@@ -93,7 +93,7 @@ fn run(
     let quiet = replaced.is_some();
     plan.check()?;
     let backup = plan.backup();
-    if Manifest::exists(&backup) {
+    if is_finished(&backup) {
         // Finished: what stands in the sources by now may be another version's.
         let bytes = Manifest::read(&backup)?.bytes;
         // It may have been killed between its last rename and the sync of that.

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 
 use super::error::{BackupError, failed};
-use super::manifest::{MANIFEST, Manifest, RECORD};
+use super::manifest::{MANIFEST, Manifest, RECORD, is_finished};
 use super::plan::Plan;
 use super::tree;
 
@@ -30,7 +30,7 @@ fn remove_old(plan: &Plan) -> Result<(), BackupError> {
             tree::remove(&folder, &name).map_err(failed("remove", plan.folder.join(&name)))?;
         } else if name != *plan.name && is_ours(&folder, &name) {
             let path = plan.folder.join(&name);
-            if !Manifest::exists(&path) {
+            if !is_finished(&path) {
                 old.push(name);
             } else if let Some(created) = Manifest::created(&path) {
                 finished.push((created, name));

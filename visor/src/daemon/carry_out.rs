@@ -83,9 +83,10 @@ impl Daemon {
                     .unwrap_or_else(|failure| self.queue.push_back(failure));
             }
             Effect::Restore { plan, from } => {
+                let recorded = self.recorded_backup(&plan);
                 let config = self.host.config();
                 self.jobs
-                    .restore(config, &plan, &from.0)
+                    .restore(config, &plan, &from.0, recorded.as_deref())
                     .unwrap_or_else(|failure| self.queue.push_back(failure));
             }
             Effect::RunHook { hook, plan, from } => self.run_hook(hook, &plan, &from),
@@ -223,17 +224,18 @@ impl Daemon {
             Hook::BeforeStart => hooks.before_start.clone(),
             Hook::AfterSuccess => hooks.after_success.clone(),
         };
-        let backup = self
-            .planner
-            .status()
-            .last_backup
-            .filter(|last| last.id == plan.id)
-            .map(|last| PathBuf::from(last.backup.path));
+        let backup = self.recorded_backup(plan);
         let adapter = self.host.adapter();
         let folders = (adapter.folder(&from.0), adapter.folder(&plan.version.0));
         self.jobs
             .run_hook(wanted, hook, plan, from, folders, backup)
             .unwrap_or_else(|failure| self.queue.push_back(failure));
+    }
+
+    /// Where the journal says that the backup of before an upgrade lies.
+    fn recorded_backup(&self, plan: &UpgradePlan) -> Option<PathBuf> {
+        let last = self.planner.status().last_backup?;
+        (last.id == plan.id).then(|| PathBuf::from(last.backup.path))
     }
 
     fn answer(&mut self, ticket: u64, answer: Answer) {

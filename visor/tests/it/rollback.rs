@@ -183,6 +183,34 @@ fn vis_11_a_rollback_by_hand_is_carried_out_once_it_is_confirmed() {
 }
 
 #[test]
+fn vis_11_a_rollback_finds_its_backup_also_after_the_configuration_has_changed() {
+    let mut host = host();
+    host.behave(json!({ "stall": NEW }));
+    let running = host.start();
+    host.wait_status("the node", |status| status["node_connected"] == true);
+    signed(&host, 1);
+    order_upgrade(&host, 30);
+    host.wait_status("probation", |status| status["phase"] == "probation");
+    running.kill();
+    // No longer wanted, and somewhere else: it holds for the next upgrade.
+    host.configure(&[
+        ("backup", "paths", Toml::Array(Vec::new())),
+        ("backup", "folder", "elsewhere".into()),
+    ]);
+    let _visor = host.start();
+    host.wait_status("probation again", |status| {
+        status["phase"] == "probation" && status["node_connected"] == true
+    });
+    ordered(&host, &["rollback", "--yes"]);
+    host.wait_status("the rollback", |status| {
+        status["phase"] == "rolled_back" && status["node_connected"] == true
+    });
+    assert_eq!(written_by(&host), OLD, "version and data are back together");
+    assert!(!host.home().join("elsewhere").exists());
+    host.assert_never_two();
+}
+
+#[test]
 fn a_backup_that_fails_keeps_the_upgrade_waiting_until_it_succeeds() {
     let mut host = host();
     host.configure(&[("backup", "first_pass_blocks", 1.into())]);

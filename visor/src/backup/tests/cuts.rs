@@ -2,7 +2,7 @@
 
 use super::scene::Scene;
 use crate::backup::fault::{cut_after, left};
-use crate::backup::manifest::Manifest;
+use crate::backup::manifest::is_finished;
 
 /// Runs `each` with one more change permitted every time, until it was not cut off. Says how many changes it made.
 fn at_every_change(mut each: impl FnMut(&dyn Fn(&mut dyn FnMut()))) -> u64 {
@@ -50,7 +50,7 @@ fn vis_02_a_second_pass_that_was_killed_anywhere_is_repeated() {
         let expected = scene.picture();
         let mut done = false;
         cut(&mut || done = scene.second().is_ok());
-        let finished = Manifest::exists(&scene.plan.backup());
+        let finished = is_finished(&scene.plan.backup());
         assert!(finished || !done);
         if !finished {
             let refused = scene.restore().unwrap_err().to_string();
