@@ -170,12 +170,27 @@ fn by_hand(home: &Home, version: &str, binary: &Path) -> Result<Done, CommandErr
         Some(_) => "; it is the binary that the chain has accepted",
         None => "; no upgrade to it is known, so its bytes were compared with nothing",
     });
-    let visor_told = match status {
-        None => {
+    let visor_told = match (
+        &status,
+        upgrades.iter().find(|upgrade| upgrade.version == version),
+    ) {
+        (None, _) => {
             message.push_str(". No visor runs; the next one finds it");
             false
         }
-        Some(_) => match give(home, "tell the visor that runs".to_owned(), order()) {
+        // Nothing waits for it, so there is nothing to try again.
+        (Some(_), None) => {
+            let next = format!(
+                ". It is used once an upgrade to it is announced, or ordered with `visor upgrade-at HEIGHT {version}`"
+            );
+            message.push_str(&next);
+            false
+        }
+        (Some(_), Some(upgrade)) if upgrade.staged => {
+            message.push_str(". The visor that runs has staged it already");
+            false
+        }
+        (Some(_), Some(_)) => match give(home, "tell the visor that runs".to_owned(), order()) {
             Ok(_) => {
                 message.push_str(". The visor that runs was told");
                 true
@@ -183,6 +198,7 @@ fn by_hand(home: &Home, version: &str, binary: &Path) -> Result<Done, CommandErr
             Err(error) => {
                 message.push_str(". The visor that runs was not told: failed to ");
                 message.push_str(&chain(&error));
+                message.push_str("; it looks again by itself");
                 false
             }
         },

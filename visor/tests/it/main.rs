@@ -9,6 +9,7 @@
 
 mod backup;
 mod bad_input;
+mod by_hand;
 mod companions;
 mod conditions_disk;
 mod conditions_node;
@@ -16,24 +17,29 @@ mod conditions_permissions;
 mod conditions_plan;
 mod crash_points;
 mod disk;
+mod doctor;
+mod history;
 mod hook;
 mod journal_damage;
 mod kills;
 mod notify;
 mod observe;
 mod operate;
+mod operator;
 mod process;
 mod proof;
 mod random;
 mod re_exec;
 mod reload;
 mod reporter;
+mod reporting_chain;
 mod rollback;
 mod rollback_kills;
 mod scene;
 mod staging;
 mod stories;
 mod trust;
+mod webhook;
 
 #[test]
 fn every_file_is_listed() {
