@@ -56,6 +56,17 @@ pub enum ConfigError {
     },
 }
 
+impl ConfigError {
+    fn out_of_range(path: &Path, key: &'static str, expected: &'static str, found: String) -> Self {
+        Self::OutOfRange {
+            path: path.to_path_buf(),
+            key,
+            expected,
+            found,
+        }
+    }
+}
+
 /// Everything that an operator can set.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -140,14 +151,7 @@ impl Config {
     }
 
     fn check(&self, path: &Path) -> Result<(), ConfigError> {
-        let refuse = |key, expected, found: String| {
-            Err(ConfigError::OutOfRange {
-                path: path.to_path_buf(),
-                key,
-                expected,
-                found,
-            })
-        };
+        let refuse = |key, expected, found| Err(ConfigError::out_of_range(path, key, expected, found));
         let retries = [
             (
                 &self.restart,
@@ -213,14 +217,7 @@ impl Config {
 impl Config {
     /// What could make an upgrade fail at its height is refused when the file is read.
     fn check_upgrade(&self, path: &Path) -> Result<(), ConfigError> {
-        let refuse = |key, expected, found: String| {
-            Err(ConfigError::OutOfRange {
-                path: path.to_path_buf(),
-                key,
-                expected,
-                found,
-            })
-        };
+        let refuse = |key, expected, found| Err(ConfigError::out_of_range(path, key, expected, found));
         if let Some(relative) = self.backup.paths.iter().find(|path| !path.is_absolute()) {
             return refuse("backup.paths", "absolute paths", relative.display().to_string());
         }
