@@ -141,9 +141,7 @@ impl Host {
     /// From now on visor and its nodes are run by a user whom permissions bind: the present one, or `nobody` in the place of root.
     pub(crate) fn without_privileges(&mut self) {
         let program = self.dir.path().join("visor");
-        let mut bytes = fs::read(env!("CARGO_BIN_EXE_visor")).unwrap();
-        cut_to_segments(&mut bytes);
-        fs::write(&program, bytes).unwrap();
+        fs::write(&program, loaded(env!("CARGO_BIN_EXE_visor"))).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         if rustix::process::geteuid().is_root() {
             give_away(self.dir.path());
@@ -334,30 +332,15 @@ impl Host {
         self.launch(command)
     }
 
-    pub(crate) fn launch(&mut self, mut command: Command) -> Visor {
+    pub(crate) fn launch(&mut self, command: Command) -> Visor {
         self.visors += 1;
         let log = self.dir.path().join(format!("visor-{}.log", self.visors));
-        let file = File::create(&log).unwrap();
-        command.stdout(file.try_clone().unwrap()).stderr(file);
-        // A program that was written a moment ago is busy until every child that another test forks meanwhile has come to its exec.
-        let child = wait_for("the program to be free", || match command.spawn() {
-            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => None,
-            spawned => Some(spawned.unwrap()),
-        });
-        Visor { child, log }
+        Visor::launch(command, log)
     }
 
     /// `visor status --json`, whatever its exit code.
     pub(crate) fn status(&self) -> (Option<i32>, Value) {
-        let output = Command::new(env!("CARGO_BIN_EXE_visor"))
-            .args(["status", "--json", "--home"])
-            .arg(self.home())
-            .output()
-            .unwrap();
-        (
-            output.status.code(),
-            serde_json::from_slice(&output.stdout).unwrap_or(Value::Null),
-        )
+        status(&self.home())
     }
 
     /// What the operator of a host does that was away over a whole upgrade: waits until visor says so, puts the version that the chain
@@ -387,23 +370,7 @@ impl Host {
 
     /// The status of a running visor, asked for without a process of its own. Nothing when none answers.
     pub(crate) fn ask(&self) -> Option<pb::Status> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(async {
-            let asked = async {
-                let mut client = visor::rpc::connect(&self.home().join("visor.sock")).await.ok()?;
-                Some(
-                    client
-                        .get_status(pb::GetStatusRequest {})
-                        .await
-                        .ok()?
-                        .into_inner(),
-                )
-            };
-            tokio::time::timeout(Duration::from_secs(1), asked).await.ok()?
-        })
+        ask(&self.home())
     }
 
     /// Waits until a running visor's status satisfies the condition.
@@ -443,6 +410,40 @@ impl Drop for Host {
     }
 }
 
+/// `visor status --json` of a home, whatever its exit code.
+pub(crate) fn status(home: &Path) -> (Option<i32>, Value) {
+    let output = Command::new(env!("CARGO_BIN_EXE_visor"))
+        .args(["status", "--json", "--home"])
+        .arg(home)
+        .output()
+        .unwrap();
+    (
+        output.status.code(),
+        serde_json::from_slice(&output.stdout).unwrap_or(Value::Null),
+    )
+}
+
+/// The status of the visor that runs in a home, asked for without a process of its own. Nothing when none answers.
+pub(crate) fn ask(home: &Path) -> Option<pb::Status> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let asked = async {
+            let mut client = visor::rpc::connect(&home.join("visor.sock")).await.ok()?;
+            Some(
+                client
+                    .get_status(pb::GetStatusRequest {})
+                    .await
+                    .ok()?
+                    .into_inner(),
+            )
+        };
+        tokio::time::timeout(Duration::from_secs(1), asked).await.ok()?
+    })
+}
+
 /// Gives a folder and everything in it to `nobody`.
 fn give_away(path: &Path) {
     std::os::unix::fs::lchown(path, Some(NOBODY), Some(NOBODY)).unwrap();
@@ -453,15 +454,17 @@ fn give_away(path: &Path) {
     }
 }
 
-/// The fake node without what is never loaded of it: debugging information is three quarters of a program that the tests copy and
-/// hash hundreds of times.
 fn fake_node() -> &'static [u8] {
     static LOADED: OnceLock<Vec<u8>> = OnceLock::new();
-    LOADED.get_or_init(|| {
-        let mut bytes = fs::read(env!("CARGO_BIN_EXE_fake-node")).unwrap();
-        cut_to_segments(&mut bytes);
-        bytes
-    })
+    LOADED.get_or_init(|| loaded(env!("CARGO_BIN_EXE_fake-node")))
+}
+
+/// A program without what is never loaded of it: debugging information is three quarters of a program that the tests copy and hash
+/// hundreds of times.
+pub(crate) fn loaded(program: &str) -> Vec<u8> {
+    let mut bytes = fs::read(program).unwrap();
+    cut_to_segments(&mut bytes);
+    bytes
 }
 
 /// Cuts a 64-bit little-endian ELF file after its last segment; anything else stays as it is.
@@ -487,6 +490,18 @@ fn cut_to_segments(bytes: &mut Vec<u8>) {
 }
 
 impl Visor {
+    /// Its output goes to the file.
+    pub(crate) fn launch(mut command: Command, log: PathBuf) -> Self {
+        let file = File::create(&log).unwrap();
+        command.stdout(file.try_clone().unwrap()).stderr(file);
+        // A program that was written a moment ago is busy until every child that another test forks meanwhile has come to its exec.
+        let child = wait_for("the program to be free", || match command.spawn() {
+            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => None,
+            spawned => Some(spawned.unwrap()),
+        });
+        Self { child, log }
+    }
+
     pub(crate) fn log(&self) -> String {
         let mut text = String::new();
         File::open(&self.log).unwrap().read_to_string(&mut text).unwrap();
