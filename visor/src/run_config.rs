@@ -82,6 +82,13 @@ pub struct ProgramMissing {
     found: String,
 }
 
+impl ProgramMissing {
+    /// `found` is what stands in its place, for the operator.
+    pub(crate) fn new(role: Role, program: PathBuf, found: String) -> Self {
+        Self { role, program, found }
+    }
+}
+
 /// How the node is run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

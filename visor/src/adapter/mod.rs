@@ -4,6 +4,7 @@
 //! The daemon knows [`Adapter`] alone; which one a home needs is seen from its files, or said on the command line.
 
 pub mod governance;
+pub(crate) mod vega;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -26,6 +27,9 @@ use crate::swap::SwapError;
 
 /// The adapter of a home, by its files; for looking only.
 pub(crate) fn of_home(home: &Home) -> Box<dyn Adapter> {
+    if vega::is_vega_home(home) {
+        return Box::new(vega::Vega::look(home.clone()));
+    }
     Box::new(governance::Governance::unpinned(home.clone()))
 }
 
@@ -34,6 +38,9 @@ pub(crate) fn of_home(home: &Home) -> Box<dyn Adapter> {
 /// # Errors
 /// When something that the home names cannot be used.
 pub(crate) fn open(home: &Home, config: &Config) -> Result<Arc<dyn Adapter>, CommandError> {
+    if vega::is_vega_home(home) {
+        return Ok(Arc::new(vega::Vega::open(home.clone())?));
+    }
     let governance = governance::Governance::open(home.clone(), config)
         .map_err(|error| CommandError::new(exit_code::CONFIG, error))?;
     Ok(Arc::new(governance))

@@ -1,0 +1,390 @@
+//! A Vega Visor home: its files, its admin service, its releases.
+//!
+//! The home is used as it is. Beside its files lie those that every visor home has: journal, locks, socket, staging, backups.
+
+mod args;
+mod config;
+mod home;
+mod merge;
+mod run_config;
+mod table;
+mod tag;
+
+pub(crate) use self::home::is_vega_home;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use visor_planner::{Completion, Conventions, ExitCodes};
+
+use self::config::Settings;
+use self::home::{Names, VegaHomeError};
+use self::run_config::RunConfig;
+use super::{Adapter, AdapterError, Current, Link, LinkTo, Running, Stager, Start, Switch, ToStage};
+use crate::adoption::{Candidate, explain};
+use crate::cli::CommandError;
+use crate::config::{Config, ConfigError};
+use crate::exit_code;
+use crate::home::{GENESIS, Home};
+use crate::process::{Launch, Main, Program, Recognised, Role};
+use crate::swap;
+
+/// A Vega core says nothing by its exit code, and nothing but visor keeps its old version from running on past H (W-01).
+pub(crate) const CONVENTIONS: Conventions = Conventions {
+    exit_codes: ExitCodes {
+        newer_required: None,
+        older_required: None,
+        upgrade: None,
+        downgrade: None,
+        shut_down: None,
+    },
+    halt_is_durable: false,
+    migration: false,
+    completion: Completion::FirstBlock,
+    home_decides: false,
+};
+
+/// A Vega Visor home.
+#[derive(Debug)]
+pub(crate) struct Vega {
+    home: Home,
+    state: Mutex<State>,
+}
+
+/// What was read last and could be used.
+#[derive(Debug)]
+struct State {
+    settings: Arc<Settings>,
+    names: Names,
+    /// Unknown keys that the operator was told of.
+    told: BTreeSet<String>,
+}
+
+impl Vega {
+    /// For looking only. A file that cannot be used is told of by [`Adapter::read_config`].
+    pub(crate) fn look(home: Home) -> Self {
+        let settings = config::read(&home.config())
+            .map(|read| read.settings)
+            .unwrap_or_default();
+        let names = Names::read(&home, &settings.upgrade_folders).unwrap_or_default();
+        Self::with(home, settings, names)
+    }
+
+    /// For running; visor's lock is held. A home in which nothing has run yet begins at genesis, as with Vega Visor.
+    ///
+    /// # Errors
+    /// When the home's files cannot be used.
+    pub(crate) fn open(home: Home) -> Result<Self, CommandError> {
+        let settings = config::read(&home.config())?.settings;
+        let names = Names::read(&home, &settings.upgrade_folders)?;
+        let vega = Self::with(home, settings, names);
+        vega.begin()
+            .map_err(|error| CommandError::new(exit_code::CONFIG, error))?;
+        Ok(vega)
+    }
+
+    fn with(home: Home, settings: Settings, names: Names) -> Self {
+        Self {
+            home,
+            state: Mutex::new(State {
+                settings: Arc::new(settings),
+                names,
+                told: BTreeSet::new(),
+            }),
+        }
+    }
+
+    fn begin(&self) -> Result<(), AdapterError> {
+        let folder = match home::current_folder(&self.home)? {
+            Some(folder) => folder,
+            // The journal knows what ran last; the planner goes by that.
+            None if !home::is_untouched(&self.home) => return Ok(()),
+            None => {
+                let genesis = self.home.folder(GENESIS);
+                RunConfig::read(&genesis).map_err(|source| VegaHomeError::NoGenesis {
+                    home: self.home.root().to_path_buf(),
+                    genesis,
+                    source: Box::new(source),
+                })?;
+                let others: Vec<String> = home::folders(&self.home)
+                    .into_iter()
+                    .filter(|folder| folder != GENESIS && home::is_complete(&self.home, folder))
+                    .collect();
+                if others.is_empty() {
+                    tracing::info!("nothing has run in this home; beginning with genesis");
+                } else {
+                    tracing::warn!(
+                        home.folders = ?others,
+                        "there is no `current` and nothing has run in this home under visor; beginning with genesis, although there are later \
+                         versions. If one of them is what the chain runs, stop visor and point `current` to it"
+                    );
+                }
+                swap::switch(&self.home, GENESIS)?;
+                swap::sync(&self.home)?;
+                GENESIS.to_owned()
+            }
+        };
+        let mut state = self.state();
+        let version = state.names.version_of(&folder);
+        state.names.keep(&self.home, &folder, &version)?;
+        Ok(())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it is held, and what it holds is whole in any case.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The configuration of Vega Visor that is in force.
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.state().settings)
+    }
+
+    /// The folder of a version, whether it is there or not.
+    ///
+    /// # Errors
+    /// When the version is no name of a release or a folder (W-53).
+    pub(crate) fn place_of(&self, version: &str) -> Result<PathBuf, AdapterError> {
+        Ok(self.home.folder(&self.state().names.folder_of(version)?))
+    }
+
+    /// A version's folder and run configuration.
+    ///
+    /// # Errors
+    /// When it is not there or cannot be used.
+    pub(crate) fn read(&self, version: &str) -> Result<(PathBuf, RunConfig), AdapterError> {
+        let folder = self.place_of(version)?;
+        if !folder.is_dir() {
+            return Err(AdapterError::NoFolder {
+                version: version.to_owned(),
+                home: self.home.root().to_path_buf(),
+                expected: folder.display().to_string(),
+            });
+        }
+        let run = RunConfig::read(&folder)?;
+        Ok((folder, run))
+    }
+
+    fn take_over(&self, settings: Settings, unknown: BTreeSet<String>) {
+        let mut state = self.state();
+        if state.settings.upgrade_folders != settings.upgrade_folders {
+            tracing::info!(config.to = ?settings.upgrade_folders, "upgradeFolders has changed");
+            state.names.set_folders(&settings.upgrade_folders);
+        }
+        if state.settings.auto_install != settings.auto_install {
+            tracing::info!(config.to = ?settings.auto_install, "autoInstall has changed; it counts from the next attempt on");
+        }
+        let (before, after) = (
+            state.settings.restart_connection_retries,
+            settings.restart_connection_retries,
+        );
+        if before != after {
+            tracing::info!(
+                config.from = before,
+                config.to = after,
+                "maxNumberOfRestartConnectionRetries has changed"
+            );
+        }
+        state.settings = Arc::new(settings);
+        if !unknown.is_empty() && unknown != state.told {
+            tracing::warn!(
+                config.file = %self.home.config().display(),
+                config.keys = ?unknown,
+                "keys that visor does not know are passed over"
+            );
+        }
+        state.told = unknown;
+    }
+}
+
+impl Adapter for Vega {
+    fn name(&self) -> &'static str {
+        "vega"
+    }
+
+    fn conventions(&self) -> Conventions {
+        CONVENTIONS
+    }
+
+    fn read_config(&self) -> Result<Config, ConfigError> {
+        let config::Read { settings, unknown } = config::read(&self.home.config())?;
+        let config = merge::merge(&settings, &self.home.root().join(merge::FILE_NAME))?;
+        // Only what can be used as a whole counts.
+        self.take_over(settings, unknown);
+        Ok(config)
+    }
+
+    fn config_files(&self) -> Vec<PathBuf> {
+        vec![self.home.config(), self.home.root().join(merge::FILE_NAME)]
+    }
+
+    fn current(&self) -> Result<Current, AdapterError> {
+        let folder = match home::current_folder(&self.home)? {
+            None if home::is_untouched(&self.home) => Some(GENESIS.to_owned()),
+            other => other,
+        };
+        Ok(Current {
+            version: folder.map(|folder| self.state().names.version_of(&folder)),
+            migrating: None,
+        })
+    }
+
+    fn versions(&self) -> Vec<String> {
+        let state = self.state();
+        let folders = home::folders(&self.home).into_iter();
+        let complete = folders.filter(|folder| home::is_complete(&self.home, folder));
+        complete
+            .filter_map(|folder| {
+                let version = state.names.version_of(&folder);
+                // Of several folders that are called the same, the one that a start would use.
+                (state.names.folder_of(&version).ok()? == folder).then_some(version)
+            })
+            .collect()
+    }
+
+    fn identify(&self, mains: &[Main]) -> Option<Running> {
+        let current = home::current_folder(&self.home).ok().flatten();
+        let mut folders: Vec<String> = current.iter().cloned().collect();
+        folders.push(GENESIS.to_owned());
+        folders.extend(home::folders(&self.home));
+        // At which snapshot a core began says nothing about its version.
+        let plain = |mut program: Program| {
+            program.arguments = args::without(&program.arguments, args::SNAPSHOT_HEIGHT);
+            program
+        };
+        let candidates = folders.into_iter().filter_map(|name| {
+            let path = self.home.folder(&name);
+            let mut launch = RunConfig::read(&path).ok()?.launch(&path, None, None);
+            launch.programs = launch.programs.into_iter().map(plain).collect();
+            Some(Candidate { name, launch })
+        });
+        let plain_mains: Vec<Main> = mains.iter().map(without_height).collect();
+        let version_of = |folder: &String| self.state().names.version_of(folder);
+        if let Some((folder, unit)) = explain(candidates, &plain_mains) {
+            let version = version_of(&folder);
+            return Some(Running {
+                version: Some(version.clone()),
+                watched: Some(version),
+                is_migration: false,
+                unit,
+            });
+        }
+        // Nobody knows the program: a wrapper, or a folder whose run configuration was changed since. The oldest is the core.
+        let main = mains.first()?;
+        let folder = self.home.folder_of(&main.program);
+        let folder = folder.filter(|folder| home::folders(&self.home).contains(folder));
+        let version = folder.as_ref().map(version_of);
+        let watched = version.clone().or_else(|| current.as_ref().map(version_of));
+        Some(Running {
+            unit: self.alone(watched.as_deref(), main),
+            is_migration: false,
+            version,
+            watched,
+        })
+    }
+
+    fn folder(&self, version: &str) -> Option<PathBuf> {
+        self.place_of(version).ok().filter(|folder| folder.is_dir())
+    }
+
+    fn program(&self, version: &str) -> Option<PathBuf> {
+        let (folder, run) = self.read(version).ok()?;
+        Some(run.program(&folder))
+    }
+
+    fn launch(&self, start: &Start, added: &[String], config: &Config) -> Result<Launch, AdapterError> {
+        let (folder, mut run) = self.read(&start.version)?;
+        run.make_executable(&folder)?;
+        let configured = args::value(&run.vega.args, args::SNAPSHOT_HEIGHT).is_some();
+        // What the operator pinned counts for every start but the upgrade's (W-55).
+        if start.after_halt.is_none() && !configured {
+            run.vega.args.extend(added.iter().cloned());
+        }
+        let height = start.after_halt.map(|height| height.0);
+        Ok(run.launch(&folder, height, output(self.home.root(), config)))
+    }
+
+    fn prepare_switch(&self, version: &str) -> Result<Box<dyn Switch>, AdapterError> {
+        let mut state = self.state();
+        let folder = state.names.folder_of(version)?;
+        let switch = swap::prepare(&self.home, &folder)?;
+        state.names.keep(&self.home, &folder, version)?;
+        Ok(Box::new(switch))
+    }
+
+    fn sync_switch(&self) -> Result<(), AdapterError> {
+        Ok(swap::sync(&self.home)?)
+    }
+
+    fn open_link(&self, to: LinkTo) -> Result<Link, AdapterError> {
+        self.read(&to.version)?;
+        Ok(Link::spawn(std::future::pending()))
+    }
+
+    fn stager(&self, to_stage: ToStage) -> Result<Box<dyn Stager>, AdapterError> {
+        let _ = to_stage;
+        Err(AdapterError::NoFolder {
+            version: String::new(),
+            home: self.home.root().to_path_buf(),
+            expected: String::new(),
+        })
+    }
+}
+
+impl Vega {
+    /// The core of a program that no run configuration names, and its data node missing, if it has one.
+    fn alone(&self, version: Option<&str>, main: &Main) -> Recognised {
+        let run = version.and_then(|version| Some(self.read(version).ok()?.1));
+        let programs = run.map(|run| run.launch(Path::new(""), None, None).programs);
+        let missing = programs.into_iter().flatten().map(|program| program.role);
+        let core = Program {
+            role: Role::Node,
+            path: main.program.clone(),
+            arguments: Vec::new(),
+            grace: None,
+        };
+        Recognised {
+            processes: vec![(core, main.clone())],
+            missing: missing.filter(|role| *role != Role::Node).collect(),
+            exact: 0,
+        }
+    }
+}
+
+/// A process as if its core had begun at no snapshot in particular.
+fn without_height(main: &Main) -> Main {
+    let words: Option<Vec<String>> = main
+        .command_line
+        .iter()
+        .map(|word| word.to_str().map(str::to_owned))
+        .collect();
+    let mut main = main.clone();
+    // Arguments that are no text were not written by a run configuration.
+    if let Some(words) = words {
+        let plain = args::without(&words, args::SNAPSHOT_HEIGHT);
+        main.command_line = plain.into_iter().map(Into::into).collect();
+    }
+    main
+}
+
+/// Where the processes write; nothing: where visor does.
+fn output(root: &Path, config: &Config) -> Option<PathBuf> {
+    let file = &config.node.log_file;
+    (!file.as_os_str().is_empty()).then(|| root.join(file))
+}
+
+impl From<VegaHomeError> for AdapterError {
+    fn from(error: VegaHomeError) -> Self {
+        Self::Other(Box::new(error))
+    }
+}
+
+impl From<home::CurrentError> for AdapterError {
+    fn from(error: home::CurrentError) -> Self {
+        match error {
+            home::CurrentError::Swap(error) => Self::Swap(error),
+            home::CurrentError::Home(error) => Self::Other(Box::new(error)),
+        }
+    }
+}
