@@ -1,6 +1,5 @@
 //! What the operator decides.
 
-use crate::input::Exit;
 use crate::plan::Millis;
 use crate::retry::RetryPolicy;
 
@@ -17,16 +16,6 @@ pub struct ExitCodes {
     pub downgrade: Option<i32>,
     /// "Stop, and do not start me again".
     pub shut_down: Option<i32>,
-}
-
-impl ExitCodes {
-    pub(crate) fn is_newer_required(self, exit: Exit) -> bool {
-        is(self.newer_required, exit)
-    }
-}
-
-fn is(code: Option<i32>, exit: Exit) -> bool {
-    code.is_some_and(|code| exit == Exit::Code(code))
 }
 
 /// When an upgrade is over.
@@ -48,10 +37,12 @@ pub struct Conventions {
     /// started once its halt is known.
     pub halt_is_durable: bool,
     /// Between the old version's end and the new version's start the new version's binary migrates the data, as a process of its own.
+    /// It exits with 0 when it is done.
     pub migration: bool,
     /// When an upgrade is over.
     pub completion: Completion,
-    /// What the home says of the version to run counts, whatever the journal says: other tools of the system write it too.
+    /// What the home says of the version to run counts, whatever the journal says: other tools of the system write it too. The home is
+    /// then the intent of what it names (`Effect::Swap`, `Effect::Migrate`), so that the record of it may come after the start.
     pub home_decides: bool,
 }
 
@@ -109,7 +100,7 @@ pub struct HookPolicies {
 pub struct Config {
     /// For a node that crashes in ordinary running.
     pub restart: RetryPolicy,
-    /// Until the node has reported for the first time since visor began.
+    /// Until the node has reported for the first time since visor began, on systems whose upgrades end with a report.
     pub first_start: RetryPolicy,
     /// For the new version's first starts.
     pub start_after_upgrade: RetryPolicy,

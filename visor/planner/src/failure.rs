@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::config::OnFailure;
+use crate::config::{Completion, OnFailure};
 use crate::effect::{Effect, ExitReason, Notice, Timer};
 use crate::input::Exit;
 use crate::plan::{Process, Timestamp};
@@ -19,7 +19,7 @@ impl Planner {
     pub(crate) fn policy(&self) -> RetryPolicy {
         if self.underway.is_some() && self.rollback.is_none() {
             self.config.start_after_upgrade
-        } else if self.reported_once {
+        } else if self.reported_once || self.config.conventions.completion == Completion::Started {
             self.config.restart
         } else {
             self.config.first_start
@@ -40,6 +40,10 @@ impl Planner {
             process,
             adopted: false,
         };
+        if self.is_migrating() {
+            self.migration_started(exit_to_exec_us, effects);
+            return;
+        }
         effects.push(Effect::Append(Record::NodeStarted {
             version: self.current.clone(),
             process,
@@ -56,10 +60,17 @@ impl Planner {
                 }
             }
         } else if let Some(underway) = &mut self.underway {
-            if let Some(micros) = exit_to_exec_us.filter(|_| underway.restarts == 0) {
-                underway.exit_to_exec_us = micros;
+            underway.count_exec(exit_to_exec_us);
+            match self.config.conventions.completion {
+                Completion::FirstBlock => {
+                    effects.push(Effect::SetTimer(Timer::FirstReport, self.config.start_timeout));
+                }
+                Completion::Started => {
+                    underway.reported_at = Some(now);
+                    let done = underway.clone();
+                    self.completed(done, effects);
+                }
             }
-            effects.push(Effect::SetTimer(Timer::FirstReport, self.config.start_timeout));
         }
         effects.push(Effect::SetTimer(Timer::Healthy, self.policy().healthy_after));
         if self.stopping || self.held {
@@ -115,7 +126,9 @@ impl Planner {
             return;
         }
         if ordered {
-            if self.halted.as_ref().is_some_and(|plan| self.is_manual(plan)) && self.underway.is_none() {
+            let kept =
+                self.halted.as_ref().is_some_and(|plan| self.is_manual(plan)) && self.underway.is_none();
+            if kept || self.waits_at_halt() {
                 // Kept from running past its height until the new version is there.
                 self.go_on(now, effects);
                 return;
@@ -124,81 +137,14 @@ impl Planner {
             self.failed(now, Some(exit), reason, effects);
             return;
         }
-        if companion.is_none() && self.refused_newer(now, exit, effects) {
-            return;
-        }
-        let reason = self.exit_reason(exit, companion);
-        self.failed(now, Some(exit), reason, effects);
+        self.ended_by_itself(now, exit, companion, effects);
     }
 
-    /// It has halted, was started again, and refused. That is no crash.
-    fn refused_newer(&mut self, now: Timestamp, exit: Exit, effects: &mut Vec<Effect>) -> bool {
-        if !self.config.conventions.exit_codes.is_newer_required(exit) || self.underway.is_some() {
-            return false;
-        }
-        let known = self
-            .halted
-            .clone()
-            .or_else(|| self.staging.scheduled().cloned())
-            .or_else(|| {
-                self.manual
-                    .values()
-                    .find(|plan| plan.version != self.current && !self.skipped.contains(&plan.height))
-                    .cloned()
-            });
-        let Some(plan) = known.filter(|plan| plan.version != self.current && self.is_to_come(plan)) else {
-            // Starting it again would not change its state: the operator has to name the version.
-            self.needs_newer = true;
-            for timer in [Timer::FirstReport, Timer::Progress, Timer::Healthy] {
-                effects.push(Effect::CancelTimer(timer));
-            }
-            effects.push(Effect::Notify(Notice::NewerRequired {
-                version: self.current.clone(),
-            }));
-            return true;
-        };
-        if self.halted.is_none() {
-            let staged = self.staging.is_complete(&plan);
-            effects.push(Effect::Append(Record::Halted { plan: plan.clone() }));
-            effects.push(Effect::Notify(Notice::Halted {
-                height: plan.height,
-                version: plan.version.clone(),
-                staged,
-            }));
-        }
-        self.halted = Some(plan);
-        effects.push(Effect::CancelTimer(Timer::Healthy));
-        effects.extend(self.staging.revive());
-        self.upgrade_if_ready(now, effects);
-        true
-    }
-
-    fn exit_reason(&self, exit: Exit, companion: Option<&str>) -> String {
-        if let Some(name) = companion {
-            let how = match exit {
-                Exit::Code(code) => format!("exited with code {code}"),
-                Exit::Signal(signal) => format!("was ended by signal {signal}"),
-                Exit::Unknown => String::from("ended"),
-            };
-            return format!("the companion {name} {how} without having been told to");
-        }
-        let codes = self.config.conventions.exit_codes;
-        match exit {
-            Exit::Code(code) if Some(code) == codes.newer_required => {
-                format!(
-                    "the node exited with {code}: its state belongs to a newer version than {}",
-                    self.current
-                )
-            }
-            Exit::Code(code) if Some(code) == codes.older_required => {
-                format!(
-                    "the node exited with {code}: its state belongs to an older version than {}",
-                    self.current
-                )
-            }
-            Exit::Code(code) => format!("the node exited with code {code} without having been told to"),
-            Exit::Signal(signal) => format!("the node was ended by signal {signal}"),
-            Exit::Unknown => String::from("the node, adopted from an earlier visor, ended"),
+    /// It may never end by itself: it is stopped, and its end counts as a failure. A migration answers nobody while it works.
+    pub(crate) fn unresponsive(&mut self, reason: String, effects: &mut Vec<Effect>) {
+        if matches!(self.node, Node::Running { .. }) && !self.is_migrating() {
+            self.last_failure = Some(reason);
+            self.stop_node(effects);
         }
     }
 
@@ -227,7 +173,11 @@ impl Planner {
         if self.rollback.is_none()
             && let Some(underway) = &mut self.underway
         {
-            underway.step = Step::Starting;
+            underway.step = if underway.migration_due {
+                Step::Migrating
+            } else {
+                Step::Starting
+            };
             underway.reported_at = None;
             underway.restarts = underway.restarts.saturating_add(1);
         }
@@ -260,6 +210,10 @@ impl Planner {
 
     pub(crate) fn swap_failed(&mut self, now: Timestamp, reason: &str, effects: &mut Vec<Effect>) {
         self.relink = true;
+        for record in core::mem::take(&mut self.last_ordered.behind_switch) {
+            // Dropped with the switch, and true all the same.
+            effects.push(Effect::Append(record));
+        }
         let reason = format!("the switch to {} failed: {reason}", self.current);
         match self.node {
             Node::Starting | Node::Absent => {
@@ -314,7 +268,12 @@ impl Planner {
     pub(crate) fn go_on(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         // A rollback ends with a node that runs, also when the operator had kept it stopped before.
         let held = self.held && self.rollback.is_none();
-        if held || self.stopping || self.gave_up.is_some() || self.node != Node::Absent {
+        if held
+            || self.stopping
+            || self.gave_up.is_some()
+            || self.sought.is_some()
+            || self.node != Node::Absent
+        {
             return;
         }
         if self.rollback.is_some() {
@@ -327,6 +286,8 @@ impl Planner {
             .is_some_and(|plan| self.may_begin() && (self.is_manual(plan) || self.staging.is_complete(plan)))
         {
             self.upgrade_if_ready(now, effects);
+        } else if self.waits_at_halt() {
+            self.wait_at_halt(effects);
         } else {
             // A node that is known to have halted is started all the same: it alone can report what it waits for, and it
             // refuses to execute anything.

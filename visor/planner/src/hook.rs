@@ -8,7 +8,7 @@ use crate::config::HookPolicy;
 use crate::effect::{Effect, Hook, Notice, Timer};
 use crate::plan::{Timestamp, UpgradePlan, Version};
 use crate::record::Record;
-use crate::step::Planner;
+use crate::step::{Node, Planner};
 use crate::upgrade::Step;
 
 /// The hook before the stop, for the upgrade that the node has halted for.
@@ -64,6 +64,10 @@ impl Planner {
 
     pub(crate) fn before_stop_passed(&mut self, plan: &UpgradePlan, effects: &mut Vec<Effect>) -> bool {
         if self.config.hooks.before_stop == HookPolicy::Off {
+            return true;
+        }
+        if self.config.conventions.exit_codes.upgrade.is_some() && self.node == Node::Absent {
+            // It has ended for the upgrade by itself: there is nothing to stop.
             return true;
         }
         match self.before_stop {

@@ -12,9 +12,12 @@ extern crate alloc;
 mod backup;
 mod config;
 mod effect;
+mod exit;
 mod failure;
+mod halt;
 mod hook;
 mod input;
+mod migration;
 mod operator;
 mod phase;
 mod plan;
@@ -25,6 +28,7 @@ mod rollback;
 mod staging;
 mod status;
 mod step;
+mod told;
 mod upgrade;
 
 pub use config::{

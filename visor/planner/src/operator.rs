@@ -117,9 +117,10 @@ impl Planner {
             && matches!(self.node, Node::Running { .. })
             && let Some(plan) = self.manual_due()
         {
-            self.halted_at(plan, then);
+            self.halted_at(now, plan, then);
+        } else {
+            self.upgrade_if_ready(now, then);
         }
-        self.upgrade_if_ready(now, then);
         Ok(format!("the upgrade at height {height} will be carried out"))
     }
 
@@ -174,7 +175,9 @@ impl Planner {
 
     /// Starts a node that nothing but an upgrade that may no longer begin has kept from being started.
     fn start_if_idle(&mut self, now: Timestamp, then: &mut Vec<Effect>) {
-        let idle = self.underway.is_none() && self.rollback.is_none() && !self.retrying;
+        let ends_again = self.config.conventions.exit_codes.upgrade.is_some()
+            && self.halted.as_ref().is_some_and(|plan| !self.is_manual(plan));
+        let idle = self.underway.is_none() && self.rollback.is_none() && !self.retrying && !ends_again;
         if idle && (self.halted.is_none() || !self.may_begin()) {
             self.go_on(now, then);
         }
@@ -245,7 +248,13 @@ impl Planner {
                 }
                 self.needs_newer = false;
                 self.go_on(now, then);
-                Ok(String::from("the node is started"))
+                Ok(match &self.halted {
+                    Some(plan) if self.waits_at_halt() => format!(
+                        "the node is no longer kept stopped; it halted at height {} and only {} is started, once nothing stands in its way",
+                        plan.height, plan.version
+                    ),
+                    Some(_) | None => String::from("the node is started"),
+                })
             }
             // Its exit is still to come, and is answered by a start.
             Node::Stopping { .. } => {

@@ -13,7 +13,7 @@ pub enum Phase {
     Halting,
     /// The second pass of the backup runs, or waits to be tried again.
     BackingUp,
-    /// The operator's program before the start runs, or waits to be run again.
+    /// The operator's program before the start runs, or waits to be run again; or the new version migrates the data.
     Migrating,
     /// A node has been started and has not reported.
     Starting,

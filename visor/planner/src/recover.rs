@@ -1,19 +1,17 @@
 //! After visor's own restart: what was written down, and what is there, make the state again.
 
-use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::backup::FirstPass;
-use crate::config::{Config, HookPolicy};
+use crate::config::{Completion, Config, HookPolicy};
 use crate::effect::{Effect, Effects, Timer};
 use crate::hook::BeforeStop;
-use crate::plan::{Height, Process, Timestamp, UpgradeId, UpgradePlan, Version};
+use crate::plan::{Height, Process, Timestamp, UpgradePlan, Version};
 use crate::record::Record;
-use crate::rollback::{Rollback, RollbackStep};
 use crate::staging::StagingArea;
-use crate::status::{LastBackup, LastUpgrade};
 use crate::step::{Node, Ordered, Planner};
+use crate::told::{Heeded, Told, ToldRollback, ToldUpgrade};
 use crate::upgrade::{Step, Underway};
 
 /// A migration that the home says was begun.
@@ -34,7 +32,7 @@ pub struct Observed {
     pub node: Option<(Process, Option<Version>)>,
     /// Versions whose folders are complete.
     pub staged: Vec<Version>,
-    /// The migration that the home says was begun and has not ended; of systems that have none, nothing.
+    /// The migration that the home says was begun and has not ended; of systems that have none, nothing. It wins over the journal.
     pub migrating: Option<Migration>,
     /// Any number that differs between hosts, for the jitter.
     pub seed: u64,
@@ -60,240 +58,6 @@ pub enum RecoverError {
     },
 }
 
-/// An upgrade whose intent is written and whose end is not.
-struct ToldUpgrade {
-    plan: UpgradePlan,
-    from: Version,
-    at: Timestamp,
-    backup_due: bool,
-    /// The new version has been started, so that nothing before its start is done again.
-    started: bool,
-    failures: u32,
-}
-
-/// A rollback whose intent is written and whose end is not.
-struct ToldRollback {
-    rollback: Rollback,
-    restored: bool,
-}
-
-/// What the records say, in their order.
-#[derive(Default)]
-struct Told {
-    current: Option<Version>,
-    underway: Option<ToldUpgrade>,
-    rollback: Option<ToldRollback>,
-    rolled_back: Option<UpgradePlan>,
-    halted: Option<UpgradePlan>,
-    failures: u32,
-    last_upgrade: Option<LastUpgrade>,
-    last_backup: Option<LastBackup>,
-    /// The hook after this upgrade has not ended.
-    success_hook: Option<(UpgradePlan, Version)>,
-    paused: bool,
-    held: bool,
-    skipped: BTreeSet<Height>,
-    manual: BTreeMap<UpgradeId, UpgradePlan>,
-}
-
-impl Told {
-    fn read(records: &[Record], staging: &mut StagingArea) -> Self {
-        let mut told = Self::default();
-        for record in records {
-            staging.remember(record);
-            told.take_in(record, staging);
-        }
-        told
-    }
-
-    fn take_in(&mut self, record: &Record, staging: &mut StagingArea) {
-        match record {
-            Record::Scheduled { .. }
-            | Record::Staged { .. }
-            | Record::Stopped { .. }
-            | Record::Migrated { .. }
-            | Record::Downgraded { .. }
-            | Record::Forced { .. }
-            | Record::ShutDown { .. } => {}
-            Record::Halted { plan } => self.halted = Some(plan.clone()),
-            Record::UpgradeIntended {
-                plan,
-                from,
-                at,
-                backup,
-            } => {
-                self.underway = Some(ToldUpgrade {
-                    plan: plan.clone(),
-                    from: from.clone(),
-                    at: *at,
-                    backup_due: *backup,
-                    started: false,
-                    failures: 0,
-                });
-                self.failures = 0;
-                self.halted = None;
-                self.rolled_back = None;
-                self.success_hook = None;
-            }
-            Record::BackedUp {
-                plan, from, backup, ..
-            } => {
-                self.backup_settled();
-                self.last_backup = Some(LastBackup {
-                    id: plan.id.clone(),
-                    version: from.clone(),
-                    height: plan.height,
-                    backup: backup.clone(),
-                });
-            }
-            Record::NotBackedUp { .. } => self.backup_settled(),
-            Record::StartIntended { version, .. } => self.current = Some(version.clone()),
-            Record::NodeStarted { version, .. } => {
-                self.current = Some(version.clone());
-                if let Some(underway) = &mut self.underway
-                    && underway.plan.version == *version
-                {
-                    underway.started = true;
-                }
-            }
-            Record::NodeFailed { .. } => {
-                self.failures = self.failures.saturating_add(1);
-                if let Some(underway) = &mut self.underway {
-                    underway.failures = underway.failures.saturating_add(1);
-                }
-            }
-            // Whoever starts visor again after it gave up wants it to try again.
-            Record::Healthy { .. } | Record::GaveUp { .. } => self.failures = 0,
-            Record::UpgradeCompleted { plan, .. } => {
-                staging.done(&plan.id);
-                self.completed(record);
-            }
-            Record::SuccessHookEnded { .. } => self.success_hook = None,
-            Record::RollbackIntended {
-                plan,
-                from,
-                reason,
-                by_hand,
-                ..
-            } => {
-                self.failures = 0;
-                self.success_hook = None;
-                self.rollback = Some(ToldRollback {
-                    rollback: Rollback {
-                        plan: plan.clone(),
-                        from: from.clone(),
-                        step: RollbackStep::Stopping,
-                        reason: reason.clone(),
-                        by_hand: *by_hand,
-                        blocked: None,
-                    },
-                    restored: false,
-                });
-            }
-            Record::RollbackAllowed { .. } => {
-                self.held = false;
-                if let Some(told) = &mut self.rollback {
-                    told.rollback.step = RollbackStep::Restoring;
-                }
-            }
-            Record::RollbackRefused { .. } => self.rollback = None,
-            Record::Restored { .. } => {
-                if let Some(told) = &mut self.rollback {
-                    told.rollback.step = RollbackStep::Starting;
-                    told.restored = true;
-                }
-                self.underway = None;
-                self.halted = None;
-            }
-            Record::RolledBack { plan, from, .. } => {
-                self.rollback = None;
-                self.last_upgrade = None;
-                self.current = Some(from.clone());
-                self.skipped.insert(plan.height);
-                self.rolled_back = Some(plan.clone());
-            }
-            Record::ManualPlanned { plan, .. } => {
-                self.manual.insert(plan.id.clone(), plan.clone());
-            }
-            Record::Skipped { height, .. } => {
-                self.skipped.insert(*height);
-            }
-            Record::Unskipped { height, .. } => {
-                self.skipped.remove(height);
-                self.rolled_back.take_if(|plan| plan.height == *height);
-            }
-            Record::Paused { .. } => self.paused = true,
-            Record::Resumed { .. } => self.paused = false,
-            Record::NodeHeld { .. } => self.held = true,
-            Record::NodeReleased { .. } => {
-                self.held = false;
-                self.failures = 0;
-            }
-        }
-    }
-
-    fn backup_settled(&mut self) {
-        if let Some(underway) = &mut self.underway {
-            underway.backup_due = false;
-        }
-    }
-
-    fn completed(&mut self, record: &Record) {
-        let Record::UpgradeCompleted {
-            plan,
-            from,
-            node_down_ms,
-            exit_to_exec_us,
-            stop_ms,
-            restarts,
-            hook,
-        } = record
-        else {
-            return;
-        };
-        self.current = Some(plan.version.clone());
-        self.underway = None;
-        self.halted = None;
-        self.manual.retain(|_, other| other.height > plan.height);
-        self.success_hook = hook.then(|| (plan.clone(), from.clone()));
-        self.last_upgrade = Some(LastUpgrade {
-            id: plan.id.clone(),
-            from: from.clone(),
-            to: plan.version.clone(),
-            height: plan.height,
-            node_down_ms: *node_down_ms,
-            exit_to_exec_us: *exit_to_exec_us,
-            stop_ms: *stop_ms,
-            restarts: *restarts,
-        });
-    }
-
-    /// The version that `current` leads to, or will.
-    fn current(&self, found: Option<&Version>) -> Result<Version, RecoverError> {
-        // The intents cover the swap: wherever the link points, it is moved again.
-        if let Some(told) = &self.rollback {
-            let expected = if told.restored {
-                &told.rollback.from
-            } else {
-                &told.rollback.plan.version
-            };
-            return Ok(found.unwrap_or(expected).clone());
-        }
-        if let Some(underway) = &self.underway {
-            return Ok(found.unwrap_or(&underway.from).clone());
-        }
-        match (&self.current, found) {
-            (Some(expected), Some(found)) if expected != found => Err(RecoverError::UnexpectedCurrent {
-                expected: expected.clone(),
-                found: found.clone(),
-            }),
-            (_, Some(found)) => Ok(found.clone()),
-            (Some(expected), None) => Ok(expected.clone()),
-            (None, None) => Err(RecoverError::NoCurrent),
-        }
-    }
-}
-
 /// Makes the planner again, and the orders that bring the host on its way: adopt, finish what was begun, or start the node.
 ///
 /// # Errors
@@ -305,9 +69,23 @@ pub fn recover(
     observed: Observed,
 ) -> Result<(Planner, Effects), RecoverError> {
     let mut staging = StagingArea::default();
-    let told = Told::read(records, &mut staging);
+    let conventions = config.conventions;
+    let mut told = Told::read(records, conventions.halt_is_durable, &mut staging);
+    let migrating = observed
+        .migrating
+        .as_ref()
+        .filter(|_| conventions.home_decides && conventions.migration);
+    let heeded = if conventions.home_decides {
+        told.heed_home(now, observed.current.as_ref(), migrating, &mut staging)
+    } else {
+        Heeded::default()
+    };
     staging.keep_complete(&observed.staged);
-    let current = told.current(observed.current.as_ref())?;
+    let current = match migrating {
+        Some(migration) => migration.from.clone(),
+        None => told.current(observed.current.as_ref())?,
+    };
+    let is_migrating = migrating.is_some();
     let has_link = observed.current.is_some();
     let (process, running) = observed.node.unzip();
     let running = running.flatten();
@@ -321,6 +99,7 @@ pub fn recover(
         last_ordered: Ordered::default(),
         relink: false,
         staging,
+        sought: None,
         halted: told.halted,
         first_pass: FirstPass::NotBegun,
         before_stop: BeforeStop::NotRun,
@@ -331,6 +110,7 @@ pub fn recover(
         failures: told.failures,
         restarts_total: 0,
         last_failure: None,
+        overruled: heeded.problem,
         retrying: false,
         stopping: false,
         gave_up: None,
@@ -350,17 +130,19 @@ pub fn recover(
         manual: told.manual,
         config,
     };
-    let mut effects = Vec::new();
+    let mut effects: Vec<Effect> = heeded.record.into_iter().map(Effect::Append).collect();
     if let Some(underway) = told.underway {
-        planner.take_up_upgrade(underway, running.as_ref());
+        planner.take_up_upgrade(underway, running.as_ref(), is_migrating);
     }
     if let Some(rollback) = told.rollback {
         planner.finish_rollback(now, rollback, running.as_ref(), &mut effects);
     } else if planner.underway.is_some() {
         planner.finish_upgrade(now, &mut effects);
     } else if planner.node != Node::Absent {
-        // The node that runs reports its halt itself.
-        planner.halted = None;
+        if conventions.halt_is_durable {
+            // The node that runs reports its halt itself.
+            planner.halted = None;
+        }
         if planner.held {
             planner.stop_node(&mut effects);
         }
@@ -389,14 +171,28 @@ pub fn recover(
 }
 
 impl Planner {
-    fn take_up_upgrade(&mut self, told: ToldUpgrade, running: Option<&Version>) {
-        let is_new = running == Some(&told.plan.version);
-        let started = told.started || is_new;
+    fn take_up_upgrade(&mut self, told: ToldUpgrade, running: Option<&Version>, is_migrating: bool) {
+        let conventions = self.config.conventions;
+        // The home names it only once the node before it has ended, and the data is migrated.
+        let is_named = conventions.home_decides && !is_migrating && self.current == told.plan.version;
+        let is_new = match running {
+            // A migration is a process of the new version too.
+            Some(running) => *running == told.plan.version && !is_migrating,
+            None => is_named && self.node != Node::Absent,
+        };
+        let started = told.started || is_new || is_named;
+        let is_migrated = if conventions.home_decides {
+            is_named
+        } else {
+            told.migrated || started
+        };
         let hook = self.config.hooks.before_start != HookPolicy::Off;
         self.underway = Some(Underway {
             step: if is_new { Step::Starting } else { Step::Stopping },
             backup_due: told.backup_due && !started,
             hook_due: hook && !started,
+            migration_due: conventions.migration && !is_migrated,
+            first_after: None,
             blocked: None,
             plan: told.plan,
             from: told.from,
@@ -409,7 +205,7 @@ impl Planner {
     }
 
     fn finish_upgrade(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        let Some(underway) = &self.underway else {
+        let Some(underway) = &mut self.underway else {
             return;
         };
         match self.node {
@@ -418,7 +214,15 @@ impl Planner {
                 self.current = underway.plan.version.clone();
                 // The swap came before this process; its durability may not have.
                 effects.push(Effect::Swap(self.current.clone()));
-                effects.push(Effect::SetTimer(Timer::FirstReport, self.config.start_timeout));
+                match self.config.conventions.completion {
+                    Completion::FirstBlock => {
+                        effects.push(Effect::SetTimer(Timer::FirstReport, self.config.start_timeout));
+                    }
+                    Completion::Started => {
+                        let done = underway.clone();
+                        self.completed(done, effects);
+                    }
+                }
             }
             Node::Absent | Node::Starting | Node::Stopping { .. } => self.go_on(now, effects),
         }

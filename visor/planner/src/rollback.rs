@@ -127,7 +127,7 @@ impl Planner {
             }
             RollbackStep::Starting => {
                 let version = rollback.from.clone();
-                self.swap_and_start(version, "rollback", effects);
+                self.swap_and_start(version, None, "rollback", effects);
             }
         }
     }

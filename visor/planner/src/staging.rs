@@ -397,6 +397,44 @@ impl StagingArea {
         self.assign()
     }
 
+    /// Stages an upgrade that a node has halted for, also when no node is there to name it.
+    pub(crate) fn want(&mut self, plan: &UpgradePlan) -> Option<Effect> {
+        if self.is_complete(plan) {
+            return None;
+        }
+        let artifact = match &self.scheduled {
+            Some(Scheduled {
+                plan: scheduled,
+                artifact: Some(artifact),
+            }) if scheduled.id == plan.id => ArtifactFact::Available(artifact.clone()),
+            Some(_) | None => ArtifactFact::InPlace,
+        };
+        let known = self
+            .known
+            .get_mut(&plan.id)
+            .filter(|known| known.plan.version == plan.version);
+        if let Some(known) = known {
+            known.plan.height = plan.height;
+            if !known.standing.is_latched() {
+                known.standing = Standing::LockedIn;
+            }
+        } else {
+            let known = Known {
+                plan: plan.clone(),
+                standing: Standing::LockedIn,
+                folder: Folder::Wanted,
+                artifact,
+            };
+            self.known.insert(plan.id.clone(), known);
+        }
+        self.assign()
+    }
+
+    /// The home was looked at just now, and this version's folder is complete.
+    pub(crate) fn found(&mut self, plan: &UpgradePlan) {
+        self.complete.insert(plan.id.clone(), plan.version.clone());
+    }
+
     /// The upgrade is carried out.
     pub(crate) fn done(&mut self, id: &UpgradeId) {
         self.known.remove(id);

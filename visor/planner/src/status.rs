@@ -160,7 +160,7 @@ impl Planner {
             return match underway.step {
                 Step::Stopping => Phase::Halting,
                 Step::BackingUp => Phase::BackingUp,
-                Step::BeforeStart => Phase::Migrating,
+                Step::BeforeStart | Step::Migrating => Phase::Migrating,
                 Step::Starting => Phase::Starting,
                 Step::Probation => Phase::Probation,
             };
@@ -242,13 +242,23 @@ impl Planner {
                 ));
             }
             if let Some(plan) = &self.halted {
-                problems.push(format!(
-                    "the node has halted at height {} and waits for {}, which is not staged; it goes on by itself once it is",
-                    plan.height, plan.version
-                ));
+                problems.push(if self.waits_at_halt() && self.node == Node::Absent {
+                    format!(
+                        "the node halted at height {} and has ended; {} is not started again, because it would run past that height, and {} is \
+                         not staged: put it in place (`visor stage {} --binary PATH`, or its folder), then it is started by itself; `visor skip {}` \
+                         starts {} again instead",
+                        plan.height, self.current, plan.version, plan.version, plan.height, self.current
+                    )
+                } else {
+                    format!(
+                        "the node has halted at height {} and waits for {}, which is not staged; it goes on by itself once it is",
+                        plan.height, plan.version
+                    )
+                });
             }
         }
         problems.extend(self.waiting());
+        problems.extend(self.overruled.clone());
         if self.no_progress {
             problems.push(format!(
                 "{} runs but has executed no block yet; it may be waiting for other validators",

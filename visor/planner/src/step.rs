@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use crate::backup::FirstPass;
 use crate::config::Config;
 use crate::effect::{Answer, Effect, Effects, ExitReason, Notice};
+use crate::exit::Sought;
 use crate::hook::{AfterSuccess, BeforeStop};
 use crate::input::Input;
 use crate::plan::{Height, Process, Timestamp, UpgradeId, UpgradePlan, Version};
@@ -22,7 +23,7 @@ use crate::upgrade::Underway;
 pub(crate) enum Node {
     /// Proved gone.
     Absent,
-    /// `Effect::Start` is being carried out.
+    /// `Effect::Start` or `Effect::Migrate` is being carried out.
     Starting,
     /// It runs.
     Running { process: Process, adopted: bool },
@@ -30,20 +31,58 @@ pub(crate) enum Node {
     Stopping { process: Process, adopted: bool },
 }
 
-/// What the last batch told the node.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// What the last batch ordered that a failure in it would have kept from being done. No batch has records on both sides of a start or a
+/// stop, so that it is known on which side a failed append stood.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Ordered {
+    /// A start, behind the records of its batch.
     start: bool,
+    /// A stop, behind the records of its batch.
     stop: bool,
+    /// Records that stand behind a switch, and are dropped with it.
+    pub(crate) behind_switch: Vec<Record>,
 }
 
 impl Ordered {
     pub(crate) fn of(effects: &[Effect]) -> Self {
+        let last_append = effects
+            .iter()
+            .rposition(|effect| matches!(effect, Effect::Append(_)));
+        let behind = |place: Option<usize>| place.is_some() && place > last_append;
+        let switch = effects
+            .iter()
+            .position(|effect| matches!(effect, Effect::Swap(_)))
+            .unwrap_or(effects.len());
         Self {
-            start: effects
+            start: behind(
+                effects
+                    .iter()
+                    .position(|effect| matches!(effect, Effect::Start { .. } | Effect::Migrate { .. })),
+            ),
+            stop: behind(effects.iter().position(|effect| *effect == Effect::Stop)),
+            behind_switch: effects
                 .iter()
-                .any(|effect| matches!(effect, Effect::Start { .. })),
-            stop: effects.contains(&Effect::Stop),
+                .skip(switch)
+                .filter_map(|effect| match effect {
+                    Effect::Append(record) => Some(record.clone()),
+                    Effect::Stage(_)
+                    | Effect::Unstage(_)
+                    | Effect::BackUp { .. }
+                    | Effect::RunHook { .. }
+                    | Effect::AskSignedHeight { .. }
+                    | Effect::Restore { .. }
+                    | Effect::Answer { .. }
+                    | Effect::Stop
+                    | Effect::Swap(_)
+                    | Effect::Start { .. }
+                    | Effect::FindVersion { .. }
+                    | Effect::Migrate { .. }
+                    | Effect::SetTimer(..)
+                    | Effect::CancelTimer(_)
+                    | Effect::Notify(_)
+                    | Effect::Exit(_) => None,
+                })
+                .collect(),
         }
     }
 }
@@ -60,6 +99,8 @@ pub struct Planner {
     /// `current` may not point to the version that it should: a switch failed.
     pub(crate) relink: bool,
     pub(crate) staging: StagingArea,
+    /// The node asked for a version by its exit code, and the answer is still to come.
+    pub(crate) sought: Option<Sought>,
     /// The node has halted for this upgrade, and its intent is not written down.
     pub(crate) halted: Option<UpgradePlan>,
     pub(crate) first_pass: FirstPass,
@@ -74,6 +115,8 @@ pub struct Planner {
     /// Starts after a failure since visor began.
     pub(crate) restarts_total: u64,
     pub(crate) last_failure: Option<String>,
+    /// Why what the journal says to be under way is not carried on.
+    pub(crate) overruled: Option<String>,
     /// A start is due when the timer fires.
     pub(crate) retrying: bool,
     pub(crate) stopping: bool,
@@ -146,15 +189,16 @@ impl Planner {
             Input::RestoreFailed { upgrade, reason } => self.restore_failed(&upgrade, reason, &mut effects),
             Input::Operator { ticket, order } => self.ordered(now, ticket, order, &mut effects),
             Input::Configured(config) => self.config = *config,
-            Input::NodeUnresponsive { .. } | Input::VersionFound { .. } => {}
+            Input::NodeUnresponsive { reason } => self.unresponsive(reason, &mut effects),
+            Input::VersionFound { which, found } => self.version_found(now, which, found, &mut effects),
             Input::TimerFired(timer) => self.fired(now, timer, &mut effects),
             Input::AppendFailed { reason } => {
                 effects.push(Effect::Notify(Notice::JournalFailed {
                     reason: reason.clone(),
                 }));
                 self.journal_failed = Some(reason);
-                // The rest of the batch was dropped, and in every batch an order to start or stop stands behind the records. What an
-                // earlier batch has ordered goes on.
+                // The rest of the batch was dropped, with the start or the stop that stands behind the records. What stands before them,
+                // or in an earlier batch, goes on.
                 self.node = match self.node {
                     Node::Starting if self.last_ordered.start => Node::Absent,
                     Node::Stopping { process, adopted } if self.last_ordered.stop => {

@@ -1,5 +1,5 @@
 //! An upgrade from the first report of its height to the new version's first block: halt, first pass, hook, intent, stop, second
-//! pass, hook, swap, start, probation.
+//! pass, hook, migration, swap, start, probation.
 
 use alloc::format;
 use alloc::string::String;
@@ -9,7 +9,7 @@ use crate::config::{BackupPolicy, HookPolicy};
 use crate::effect::{Effect, Hook, Notice, Pass, Timer};
 use crate::hook::BeforeStop;
 use crate::input::NodeReport;
-use crate::plan::{Timestamp, UpgradePlan, Version};
+use crate::plan::{Height, Timestamp, UpgradePlan, Version};
 use crate::record::Record;
 use crate::rollback::RollbackStep;
 use crate::status::LastUpgrade;
@@ -24,6 +24,8 @@ pub(crate) enum Step {
     BackingUp,
     /// The hook before the start runs, or waits to be run again.
     BeforeStart,
+    /// The data is migrated, or waits for that to be tried again.
+    Migrating,
     /// The new version is started, is waited for, or waits for its next start.
     Starting,
     /// The new version has reported.
@@ -40,6 +42,10 @@ pub(crate) struct Underway {
     pub(crate) backup_due: bool,
     /// The hook is to be run before anything is started.
     pub(crate) hook_due: bool,
+    /// The data is to be migrated before the new version is started.
+    pub(crate) migration_due: bool,
+    /// H, until the new version's first start is ordered. None after a restart of visor: nothing proves then that it was not.
+    pub(crate) first_after: Option<Height>,
     /// What failed and is tried again before the upgrade goes on.
     pub(crate) blocked: Option<String>,
     pub(crate) intended_at: Timestamp,
@@ -58,7 +64,7 @@ impl Underway {
             && match self.step {
                 Step::BackingUp => self.backup_due,
                 Step::BeforeStart => self.hook_due,
-                Step::Stopping | Step::Starting | Step::Probation => false,
+                Step::Stopping | Step::Migrating | Step::Starting | Step::Probation => false,
             }
     }
 }
@@ -88,45 +94,11 @@ impl Planner {
         if let Some(plan) = due
             && self.halted.as_ref() != Some(&plan)
         {
-            self.halted_at(plan, effects);
+            self.halted_at(now, plan, effects);
+            return;
         }
         self.first_pass_if_near(effects);
         self.upgrade_if_ready(now, effects);
-    }
-
-    /// The operator's own upgrade whose height the node has reached.
-    pub(crate) fn manual_due(&self) -> Option<UpgradePlan> {
-        self.manual
-            .values()
-            .filter(|plan| plan.height <= self.height && plan.version != self.current)
-            .find(|plan| !self.skipped.contains(&plan.height))
-            .cloned()
-    }
-
-    /// What stands at or below the last completed upgrade is over, whatever a node says that has its own version wrong.
-    pub(crate) fn is_to_come(&self, plan: &UpgradePlan) -> bool {
-        self.last_upgrade
-            .as_ref()
-            .is_none_or(|last| plan.height > last.height)
-    }
-
-    pub(crate) fn is_manual(&self, plan: &UpgradePlan) -> bool {
-        self.manual.contains_key(&plan.id)
-    }
-
-    pub(crate) fn halted_at(&mut self, plan: UpgradePlan, effects: &mut Vec<Effect>) {
-        let staged = self.staging.is_complete(&plan);
-        effects.push(Effect::Notify(Notice::Halted {
-            height: plan.height,
-            version: plan.version.clone(),
-            staged,
-        }));
-        if !staged {
-            // Otherwise the intent says it in the same breath.
-            effects.push(Effect::Append(Record::Halted { plan: plan.clone() }));
-        }
-        self.forget_before_stop();
-        self.halted = Some(plan);
     }
 
     /// VIS-10.
@@ -135,7 +107,7 @@ impl Planner {
             return;
         };
         match underway.step {
-            Step::Stopping | Step::BackingUp | Step::BeforeStart => return,
+            Step::Stopping | Step::BackingUp | Step::BeforeStart | Step::Migrating => return,
             Step::Starting | Step::Probation => {}
         }
         if report.version != underway.plan.version {
@@ -161,7 +133,7 @@ impl Planner {
         effects.extend(self.staging.learn(report, &self.current, &self.manual));
     }
 
-    fn completed(&mut self, done: Underway, effects: &mut Vec<Effect>) {
+    pub(crate) fn completed(&mut self, done: Underway, effects: &mut Vec<Effect>) {
         let last = LastUpgrade {
             id: done.plan.id.clone(),
             from: done.from.clone(),
@@ -242,15 +214,6 @@ impl Planner {
         }
     }
 
-    /// Nothing but visor keeps this node from running past the height of the operator's own upgrade.
-    fn keep_from_passing(&mut self, effects: &mut Vec<Effect>) {
-        if core::mem::take(&mut self.retrying) {
-            effects.push(Effect::CancelTimer(Timer::Restart));
-        }
-        self.last_failure = None;
-        self.stop_node(effects);
-    }
-
     fn intend(&mut self, now: Timestamp, plan: UpgradePlan, effects: &mut Vec<Effect>) {
         let from = self.current.clone();
         let backup = self.config.backup != BackupPolicy::Off;
@@ -266,15 +229,19 @@ impl Planner {
         self.retrying = false;
         self.failures = 0;
         self.last_failure = None;
+        self.overruled = None;
         self.rolled_back = None;
         self.after_success = None;
         self.before_stop = BeforeStop::NotRun;
         self.underway = Some(Underway {
+            // A node that visor itself stops at the operator's height may stand above it.
+            first_after: (!self.is_manual(&plan)).then_some(plan.height),
             plan,
             from,
             step: Step::Stopping,
             backup_due: backup,
             hook_due: self.config.hooks.before_start != HookPolicy::Off,
+            migration_due: self.config.conventions.migration,
             blocked: None,
             intended_at: now,
             gone_at: None,
@@ -309,19 +276,30 @@ impl Planner {
             });
             return;
         }
-        underway.step = Step::Starting;
         underway.reported_at = None;
+        if underway.migration_due {
+            self.migrate(effects);
+            return;
+        }
+        underway.step = Step::Starting;
         let version = underway.plan.version.clone();
-        self.swap_and_start(version, "upgrade", effects);
+        let after_halt = underway.first_after.take();
+        self.swap_and_start(version, after_halt, "upgrade", effects);
     }
 
-    pub(crate) fn swap_and_start(&mut self, version: Version, why: &'static str, effects: &mut Vec<Effect>) {
+    pub(crate) fn swap_and_start(
+        &mut self,
+        version: Version,
+        after_halt: Option<Height>,
+        why: &'static str,
+        effects: &mut Vec<Effect>,
+    ) {
         self.current = version.clone();
         self.node = Node::Starting;
         effects.push(Effect::Swap(version.clone()));
         effects.push(Effect::Start {
             version,
-            after_halt: None,
+            after_halt,
             why,
         });
     }

@@ -180,6 +180,23 @@ fn records() -> Vec<(Record, &'static str)> {
             Record::SuccessHookEnded { plan },
             r#"{"SuccessHookEnded":{"plan":PLAN}}"#,
         ),
+        (Record::Migrated { at: AT }, r#"{"Migrated":{"at":9}}"#),
+        (
+            Record::Downgraded {
+                from: new(),
+                to: old(),
+                at: AT,
+            },
+            r#"{"Downgraded":{"from":"1.1.0","to":"1.0.0","at":9}}"#,
+        ),
+        (
+            Record::Forced {
+                version: old(),
+                at: AT,
+            },
+            r#"{"Forced":{"version":"1.0.0","at":9}}"#,
+        ),
+        (Record::ShutDown { at: AT }, r#"{"ShutDown":{"at":9}}"#),
         (
             Record::GaveUp { reason, at: AT },
             r#"{"GaveUp":{"reason":"why","at":9}}"#,
@@ -217,6 +234,10 @@ const fn is_listed(record: &Record) -> usize {
         Record::SuccessHookEnded { .. } => 23,
         Record::GaveUp { .. } => 24,
         Record::Stopped { .. } => 25,
+        Record::Migrated { .. } => 26,
+        Record::Downgraded { .. } => 27,
+        Record::Forced { .. } => 28,
+        Record::ShutDown { .. } => 29,
     }
 }
 
@@ -229,7 +250,7 @@ fn every_record_is_written_and_read_as_ever() {
         assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record);
         seen.insert(is_listed(&record));
     }
-    assert!(seen.into_iter().eq(0..26), "each is in the list");
+    assert!(seen.into_iter().eq(0..30), "each is in the list");
 }
 
 #[test]

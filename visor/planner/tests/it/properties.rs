@@ -218,6 +218,7 @@ impl Bench {
             current: Some(old()),
             node: None,
             staged: vec![old()],
+            migrating: None,
             seed: 3,
         };
         let (planner, first) = recover(config.clone(), Timestamp(0), &[], observed.clone()).unwrap();
@@ -376,6 +377,9 @@ impl Bench {
                 );
                 self.ended = true;
             }
+            Effect::FindVersion { .. } | Effect::Migrate { .. } => {
+                return Err(TestCaseError::fail("this system has none"));
+            }
             Effect::Stage(announced) => self.staging = Some(announced.plan.clone()),
             Effect::Unstage(_) | Effect::SetTimer(..) | Effect::CancelTimer(_) | Effect::Notify(_) => {}
         }
@@ -495,6 +499,8 @@ impl Bench {
             | Effect::Stop
             | Effect::Swap(_)
             | Effect::Start { .. }
+            | Effect::FindVersion { .. }
+            | Effect::Migrate { .. }
             | Effect::SetTimer(..)
             | Effect::CancelTimer(_)
             | Effect::Notify(_)
@@ -522,6 +528,7 @@ impl Bench {
             current: Some(self.link.clone()),
             node,
             staged: self.folders.clone(),
+            migrating: None,
             seed: 3,
         };
         let again = recover(

@@ -29,6 +29,7 @@ fn every_known_upgrade_is_shown_the_next_to_come_first() {
         current: Some(old()),
         node: Some((Process { pid: 5 }, Some(old()))),
         staged: vec![old()],
+        migrating: None,
         seed: 7,
     };
     let (mut planner, _) = recover(config(), Timestamp(0), &[], observed).unwrap();

@@ -1,6 +1,10 @@
 //! One rule each: what exactly is ordered.
 
+mod ends;
 mod failures;
+mod halts;
+mod home;
+mod migration;
 mod operator;
 mod rollback;
 
@@ -16,6 +20,7 @@ fn observed() -> Observed {
         current: Some(old()),
         node: None,
         staged: vec![old()],
+        migrating: None,
         seed: 7,
     }
 }

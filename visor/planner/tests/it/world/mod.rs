@@ -15,8 +15,8 @@ use visor_planner::{
 
 pub(crate) use rules::Durable;
 pub(crate) use script::{
-    Deed, H, Planned, Script, Signed, When, backed_up, config, hooked, new, newer, newer_plan, old, plan,
-    version,
+    Deed, H, Planned, Script, Signed, When, backed_up, config, ending, forgetful, hooked, new, newer,
+    newer_plan, old, plan, version,
 };
 
 /// How long a pass, a hook, a restore or a question takes, milliseconds.
@@ -173,6 +173,7 @@ impl World {
                 .as_ref()
                 .map(|node| (Process { pid: node.pid }, tells.then(|| node.version.clone()))),
             staged: self.folders.iter().cloned().collect(),
+            migrating: None,
             seed: 7,
         };
         recover(self.config.clone(), self.now(), &self.records, observed).expect("the host can be recovered")

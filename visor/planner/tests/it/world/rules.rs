@@ -90,8 +90,14 @@ impl Durable {
             | Record::NodeFailed { .. }
             | Record::Healthy { .. }
             | Record::SuccessHookEnded { .. }
+            | Record::Migrated { .. }
             | Record::GaveUp { .. }
+            | Record::ShutDown { .. }
             | Record::Stopped { .. } => {}
+            Record::Downgraded { to, .. } | Record::Forced { version: to, .. } => {
+                self.version = Some(to.clone());
+                self.underway = None;
+            }
         }
     }
 
@@ -146,6 +152,7 @@ impl World {
                 self.current = to.clone();
             }
             Effect::Start { version, .. } => self.start(version),
+            Effect::FindVersion { .. } | Effect::Migrate { .. } => panic!("this system has none: {effect:?}"),
             Effect::SetTimer(timer, after) => {
                 self.timers.insert(*timer, self.now + after.0);
             }

@@ -80,6 +80,35 @@ pub(crate) fn config() -> Config {
     }
 }
 
+/// Of a system whose nodes end to be upgraded, and whose new versions migrate the data first.
+pub(crate) fn ending() -> Config {
+    let mut config = config();
+    config.conventions = Conventions {
+        exit_codes: ExitCodes {
+            upgrade: Some(0),
+            downgrade: Some(102),
+            shut_down: Some(103),
+            ..ExitCodes::default()
+        },
+        halt_is_durable: true,
+        migration: true,
+        completion: Completion::Started,
+        home_decides: true,
+    };
+    config
+}
+
+/// Of a system whose nodes forget that they have halted when they are started again.
+pub(crate) fn forgetful() -> Config {
+    let mut config = config();
+    config.conventions = Conventions {
+        exit_codes: ExitCodes::default(),
+        halt_is_durable: false,
+        ..config.conventions
+    };
+    config
+}
+
 pub(crate) fn backed_up(required: bool) -> Config {
     Config {
         backup: BackupPolicy::On {
