@@ -58,6 +58,25 @@ impl Planner {
         self.stop_node(effects);
     }
 
+    /// The upgrade whose height a node had reached when it ended, without having said that it halts. Such a node would forget it.
+    pub(crate) fn unseen_halt(&self) -> Option<UpgradePlan> {
+        if self.config.conventions.halt_is_durable
+            || self.halted.is_some()
+            || self.underway.is_some()
+            || self.rollback.is_some()
+        {
+            return None;
+        }
+        let reached = self.staging.in_order().into_iter().find(|known| {
+            known.standing.is_accepted()
+                && known.plan.height <= self.height
+                && known.plan.version != self.current
+                && !self.skipped.contains(&known.plan.height)
+                && self.is_to_come(&known.plan)
+        });
+        reached.map(|known| known.plan.clone())
+    }
+
     /// The old version would forget its halt when it is started again, and run on; so it is not, unless the operator has said that this
     /// upgrade is not to be.
     pub(crate) fn waits_at_halt(&self) -> bool {

@@ -86,6 +86,28 @@ fn a_halted_node_that_dies_is_not_started_again_and_the_new_version_is_once_it_i
 }
 
 #[test]
+fn a_node_that_dies_at_the_height_before_it_says_that_it_halts_is_not_started_again() {
+    for (height, again) in [(H, false), (H - 1, true)] {
+        let (mut planner, _) = recover(forgetful(), Timestamp(0), &[], observed()).unwrap();
+        let _ = started(&mut planner, 1, None);
+        let _ = planner.step(Timestamp(2), Input::NodeReported(report(height, None)));
+        let effects = ended(&mut planner, 10, 1);
+        assert_eq!(effects.contains(&halted_record()), !again, "{effects:?}");
+        let retried = effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::SetTimer(Timer::Restart, _)));
+        assert_eq!(retried, again, "{effects:?}");
+        assert!(!effects.iter().any(is_start), "{effects:?}");
+    }
+    // With the new version ready it follows at once.
+    let (mut planner, _) = recover(forgetful(), Timestamp(0), &[], observed()).unwrap();
+    let _ = started(&mut planner, 1, None);
+    let _ = planner.step(Timestamp(2), Input::NodeReported(report(H, None)));
+    let _ = planner.step(Timestamp(3), staged());
+    assert!(is_upgrade(&ended(&mut planner, 10, 1)));
+}
+
+#[test]
 fn a_companion_that_dies_at_the_halt_takes_the_node_with_it_and_nothing_else_happens() {
     let mut planner = halted();
     let ended = Input::NodeExited {
