@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::text::harmless;
 use super::{CommandError, print};
+use crate::adapter::vega;
 use crate::certificate::Pin;
 use crate::config::{Config, ConfigError, TEMPLATE, WebAddress, parse};
 use crate::exit_code;
@@ -69,10 +70,22 @@ fn check(arguments: &CheckArguments) -> Result<u8, CommandError> {
         // The command line demands one of the two.
         (None, None) => PathBuf::from("config.toml"),
     };
-    let checked = read(&path, home.as_ref());
+    let is_vega = match &home {
+        Some(home) => vega::is_vega_home(home),
+        None => vega::is_vega_config(&path),
+    };
+    let checked = if is_vega {
+        read_vega(&path, home.as_ref())
+    } else {
+        read(&path, home.as_ref()).map(|changed| Checked {
+            changed,
+            ..Checked::default()
+        })
+    };
     if arguments.json {
         let problem = checked.as_ref().err().map(|error| super::chain(error));
-        let changed: &[Change] = checked.as_deref().unwrap_or_default();
+        let changed = checked.as_ref().map_or(&[][..], |checked| &checked.changed);
+        let unknown = checked.as_ref().map_or(&[][..], |checked| &checked.unknown);
         print(
             &json!({
                 "schema": 1,
@@ -84,6 +97,7 @@ fn check(arguments: &CheckArguments) -> Result<u8, CommandError> {
                     "value": change.value,
                     "default": change.default,
                 })).collect::<Vec<Value>>(),
+                "unknown": unknown,
             })
             .to_string(),
         )?;
@@ -92,6 +106,14 @@ fn check(arguments: &CheckArguments) -> Result<u8, CommandError> {
         print(&to_text(&path, &checked?))?;
     }
     Ok(exit_code::SUCCESS)
+}
+
+/// What was found in a configuration that can be used.
+#[derive(Default)]
+struct Checked {
+    changed: Vec<Change>,
+    /// Keys that nobody knows: tolerated in a file of Vega's, and nowhere else.
+    unknown: Vec<String>,
 }
 
 /// A key with another value than its default. Values are TOML; a key without a default has none.
@@ -122,6 +144,63 @@ fn read(path: &Path, home: Option<&Home>) -> Result<Vec<Change>, CommandError> {
     let mut changes = Vec::new();
     compare(&mut Vec::new(), &found, &default, &mut changes);
     Ok(changes)
+}
+
+/// Vega's file, and what stands in visor's own beside it.
+fn read_vega(path: &Path, home: Option<&Home>) -> Result<Checked, CommandError> {
+    let visor = home.map(|home| home.root().join(vega::VISOR_FILE));
+    let unknown = vega::check_config(path, visor.as_deref())?;
+    let default = without_case(parse(path, &vega::written_config())?);
+    let text = fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+        path: path.to_path_buf(),
+        source,
+    })?;
+    let mut changed = Vec::new();
+    of_vega(&mut Vec::new(), &parse(path, &text)?, &default, &mut changed);
+    if let Some(visor) = visor.filter(|visor| visor.exists()) {
+        changed.extend(read(&visor, None)?);
+    }
+    Ok(Checked {
+        changed,
+        unknown: unknown.into_iter().collect(),
+    })
+}
+
+/// Vega knows its keys in any case.
+fn without_case(table: toml::Table) -> toml::Table {
+    let lower = table.into_iter().map(|(key, value)| {
+        let value = match value {
+            toml::Value::Table(table) => toml::Value::Table(without_case(table)),
+            other => other,
+        };
+        (key.to_lowercase(), value)
+    });
+    lower.collect()
+}
+
+fn of_vega(at: &mut Vec<String>, found: &toml::Table, default: &toml::Table, changes: &mut Vec<Change>) {
+    for (name, value) in found {
+        at.push(name.clone());
+        let known = default.get(&name.to_lowercase());
+        if let toml::Value::Table(found) = value {
+            let empty = toml::Table::new();
+            let default = known.and_then(toml::Value::as_table).unwrap_or(&empty);
+            of_vega(at, found, default, changes);
+        } else if known != Some(value) {
+            let key = at.join(".");
+            let value = match key.to_lowercase().as_str() {
+                "autoinstall.token" => "\"…\"".to_owned(),
+                "autoinstall.baseurl" => shown("notify.webhook", value),
+                _ => value.to_string(),
+            };
+            changes.push(Change {
+                value,
+                default: known.map(ToString::to_string),
+                key,
+            });
+        }
+        at.pop();
+    }
 }
 
 fn compare(at: &mut Vec<String>, found: &toml::Table, default: &toml::Table, changes: &mut Vec<Change>) {
@@ -164,12 +243,16 @@ fn shown(key: &str, value: &toml::Value) -> String {
     }
 }
 
-fn to_text(path: &Path, changes: &[Change]) -> String {
+fn to_text(path: &Path, checked: &Checked) -> String {
     let mut text = format!("{} can be used", path.display());
-    if changes.is_empty() {
+    if checked.changed.is_empty() {
         text.push_str("; every key has its default");
     }
-    for change in changes {
+    for key in &checked.unknown {
+        // Writing to a string does not fail.
+        let _ = write!(text, "\n{} is not known and counts for nothing", harmless(key));
+    }
+    for change in &checked.changed {
         // Writing to a string does not fail.
         let _ = write!(text, "\n{} = {}", change.key, harmless(&change.value));
         if let Some(default) = &change.default {

@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{CommandError, HomeArgument};
+use super::{CommandError, HomeArgument, vegavisor};
 use crate::config::TEMPLATE;
 use crate::exit_code;
 use crate::home::{GENESIS, Home, check_socket_path, sync_directory, write_durably};
@@ -22,8 +22,14 @@ pub(super) struct InitArguments {
     #[command(flatten)]
     home: HomeArgument,
     /// The node's binary; it is copied into the home
-    #[arg(long, value_name = "PATH")]
-    binary: PathBuf,
+    #[arg(long, value_name = "PATH", required_unless_present = "vega")]
+    binary: Option<PathBuf>,
+    /// Make a home for Vega, with the files that Vega's own visor makes
+    #[arg(long, conflicts_with_all = ["binary", "socket", "node_arguments"])]
+    vega: bool,
+    /// With examples for a data node
+    #[arg(long, requires = "vega")]
+    with_data_node: bool,
     /// UNIX socket on which the node serves node.v1 [default: node.sock in the home]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
@@ -51,7 +57,10 @@ enum InitError {
 
 pub(super) fn init(arguments: &InitArguments) -> Result<u8, CommandError> {
     let config_error = |error: InitError| CommandError::new(exit_code::CONFIG, error);
-    let binary = absolute(&arguments.binary)?;
+    let Some(binary) = arguments.binary.as_deref().filter(|_| !arguments.vega) else {
+        return vegavisor::init(&arguments.home.home, arguments.with_data_node);
+    };
+    let binary = absolute(binary)?;
     match fs::metadata(&binary) {
         Ok(metadata) if metadata.is_file() => {}
         Ok(_) => {

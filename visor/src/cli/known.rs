@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use proto::pb::visor::v1::{Standing, Status, UpgradeStatus};
 use visor_planner::{Record, UpgradePlan};
 
+use crate::adapter;
 use crate::home::Home;
 use crate::journal::Entry;
 
@@ -151,11 +152,12 @@ fn from_journal(home: &Home, entries: &[Entry]) -> Vec<Known> {
             | Record::Stopped { .. } => {}
         }
     }
+    let adapter = adapter::of_home(home);
     let staged = |version: &str| {
         entries
             .iter()
             .any(|entry| matches!(&entry.record, Record::Staged { version: named, .. } if named.0 == version))
-            && home.folder_of_version(version).is_some()
+            && adapter.program(version).is_some_and(|program| program.is_file())
     };
     for upgrade in &mut known {
         upgrade.staged = staged(&upgrade.version);

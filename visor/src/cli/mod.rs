@@ -22,6 +22,7 @@ mod status;
 mod stop_node;
 mod text;
 mod upgrade_at;
+mod vegavisor;
 mod verify;
 mod version;
 
@@ -99,6 +100,13 @@ struct HomeArgument {
 
 /// Runs one command line and returns the exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if arguments
+        .first()
+        .is_some_and(|program| vegavisor::is_named_so(program))
+    {
+        return vegavisor::main(arguments);
+    }
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(error) => {

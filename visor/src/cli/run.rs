@@ -1,5 +1,6 @@
 //! `visor run`.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use tracing_subscriber::Layer as _;
@@ -24,7 +25,12 @@ pub(super) struct RunArguments {
 }
 
 pub(super) fn run(arguments: &RunArguments) -> Result<u8, CommandError> {
-    let home = Home::open(&arguments.home.home)?;
+    run_home(&arguments.home.home)
+}
+
+/// Runs the visor of a home, whichever chain system it is of.
+pub(super) fn run_home(home: &Path) -> Result<u8, CommandError> {
+    let home = Home::open(home)?;
     let config = adapter::of_home(&home).read_config()?;
     // Before anything is looked at: what another visor is changing must not be read.
     let lock = VisorLock::acquire(&home.visor_lock())?;

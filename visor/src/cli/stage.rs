@@ -10,10 +10,12 @@ use super::client::{OrderArguments, ask, give, to_json};
 use super::known::{Binary, Known, known};
 use super::text::harmless;
 use super::{CommandError, chain, print, version_argument};
+use crate::adapter::vega;
 use crate::config::Config;
 use crate::exit_code;
 use crate::home::Home;
 use crate::journal::Journal;
+use crate::run_config::tag;
 use crate::staging::{Artifact, Placed, StagingError, file_digest, measure, place};
 use crate::swap;
 
@@ -46,6 +48,12 @@ enum StageError {
         "stage version {version}: `current` leads to no version folder, whose run configuration it would get. Point it to one first"
     )]
     NoCurrent { version: String },
+    #[error(
+        "stage version {version}: a Vega home takes no single binaries. Make the folder {folder} with the binaries and a run-config.toml in \
+         it, under another name first and renamed when it is whole; visor finds it by itself. Nothing was changed",
+        folder = folder.display()
+    )]
+    NotOnVega { version: String, folder: PathBuf },
     #[error("stage version {version}: expected a file at {binary}, found {found}", binary = binary.display())]
     NoFile {
         version: String,
@@ -124,6 +132,11 @@ fn json_of(done: Option<&Done>, failure: Option<&str>) -> Value {
 
 fn by_hand(home: &Home, version: &str, binary: &Path) -> Result<Done, CommandError> {
     let refused = |error| CommandError::new(exit_code::REFUSED, error);
+    if vega::is_vega_home(home) {
+        let version = tag(version);
+        let folder = vega::Vega::look(home.clone()).place_of(&version)?;
+        return Err(refused(StageError::NotOnVega { version, folder }));
+    }
     let config = Config::read(&home.config())?;
     let current = swap::current(home)?
         .filter(|folder| home.version_of(folder).is_some())

@@ -10,8 +10,14 @@ pub(super) struct VersionArguments {
     output: Output,
 }
 
+/// The commit that this program was built from, where whoever built it said so; else empty.
+pub(super) const HASH: &str = match option_env!("VISOR_COMMIT") {
+    Some(commit) => commit,
+    None => "",
+};
+
 #[derive(Clone, Copy, clap::ValueEnum)]
-enum Output {
+pub(super) enum Output {
     Human,
     Json,
 }
@@ -20,7 +26,9 @@ pub(super) fn version(arguments: &VersionArguments) -> Result<u8, CommandError> 
     let version = env!("CARGO_PKG_VERSION");
     match arguments.output {
         Output::Human => print(&format!("visor {version}"))?,
-        Output::Json => print(&serde_json::json!({ "schema": 1, "version": version }).to_string())?,
+        Output::Json => {
+            print(&serde_json::json!({ "schema": 1, "version": version, "hash": HASH }).to_string())?;
+        }
     }
     Ok(exit_code::SUCCESS)
 }

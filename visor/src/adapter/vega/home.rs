@@ -69,13 +69,17 @@ pub(crate) enum VegaHomeError {
     },
 }
 
+/// Whether a file has one of the keys of Vega Visor's `config.toml`.
+pub(crate) fn is_vega_config(path: &Path) -> bool {
+    let Ok(text) = read_text(path) else {
+        return false;
+    };
+    Table::parse(path, &text).is_ok_and(|table| KEYS.iter().any(|key| table.has(key)))
+}
+
 /// Whether the files of a home are Vega Visor's: its `config.toml` has one of the keys, or a run configuration has a section `vega`.
 pub(crate) fn is_vega_home(home: &Home) -> bool {
-    let config = home.config();
-    if let Ok(text) = read_text(&config)
-        && let Ok(table) = Table::parse(&config, &text)
-        && KEYS.iter().any(|key| table.has(key))
-    {
+    if is_vega_config(&home.config()) {
         return true;
     }
     // A file without a single key, or one that cannot be read at this moment, says nothing.

@@ -5,12 +5,15 @@
 mod args;
 mod config;
 mod home;
+mod init;
 mod merge;
 mod run_config;
 mod table;
 mod tag;
 
-pub(crate) use self::home::is_vega_home;
+pub(crate) use self::home::{is_vega_config, is_vega_home};
+pub(crate) use self::init::{config as written_config, init};
+pub(crate) use self::merge::FILE_NAME as VISOR_FILE;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -44,6 +47,18 @@ pub(crate) const CONVENTIONS: Conventions = Conventions {
     completion: Completion::FirstBlock,
     home_decides: false,
 };
+
+/// Checks a `config.toml` of Vega Visor, with the `visor.toml` beside it where there is one; names the keys that nobody knows.
+///
+/// # Errors
+/// When one of them cannot be used.
+pub(crate) fn check_config(config: &Path, visor: Option<&Path>) -> Result<BTreeSet<String>, ConfigError> {
+    let config::Read { settings, unknown } = config::read(config)?;
+    if let Some(visor) = visor {
+        merge::merge(&settings, visor)?;
+    }
+    Ok(unknown)
+}
 
 /// A Vega Visor home.
 #[derive(Debug)]
@@ -290,7 +305,7 @@ impl Adapter for Vega {
 
     fn program(&self, version: &str) -> Option<PathBuf> {
         let (folder, run) = self.read(version).ok()?;
-        Some(run.program(&folder))
+        Some(run.program(&folder)).filter(|program| program.is_file())
     }
 
     fn launch(&self, start: &Start, added: &[String], config: &Config) -> Result<Launch, AdapterError> {
