@@ -18,6 +18,7 @@ mod http;
 mod jobs;
 pub mod journal;
 pub mod lock;
+mod machine;
 mod notice;
 pub mod notify;
 mod path_watch;

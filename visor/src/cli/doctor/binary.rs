@@ -1,14 +1,10 @@
-//! Checks of the version that runs, and what a binary is made for.
-
-use std::fs::File;
-use std::io::Read as _;
-use std::path::Path;
+//! Checks of the version that runs.
 
 use super::file::not_a_program;
 use super::{Findings, Patient};
 use crate::cli::chain;
 use crate::run_config::RunConfig;
-use crate::staging::{host_platform, probe_version};
+use crate::staging::probe_version;
 use crate::swap;
 
 pub(super) async fn check(patient: &Patient, findings: &mut Findings) {
@@ -87,82 +83,5 @@ pub(super) async fn check(patient: &Patient, findings: &mut Findings) {
             "put the right binary in its place, or correct the name in run-config.toml",
         ),
         Ok(found) => findings.ok("current.binary", format!("{} is {found}", program.display())),
-    }
-}
-
-/// What a file is to this host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Made {
-    ForThisHost,
-    /// For another machine; the number is ELF's.
-    ForAnother(u16),
-    /// A script, or something of another kind.
-    Unknown,
-}
-
-/// Reads the header of an executable.
-pub(super) fn made_for(program: &Path) -> std::io::Result<Made> {
-    let mut header = Vec::new();
-    File::open(program)?.take(20).read_to_end(&mut header)?;
-    Ok(
-        machine(&header).map_or(Made::Unknown, |machine| match host_machine() {
-            Some(ours) if ours == machine => Made::ForThisHost,
-            Some(_) => Made::ForAnother(machine),
-            None => Made::Unknown,
-        }),
-    )
-}
-
-/// `e_machine` of an ELF header.
-fn machine(header: &[u8]) -> Option<u16> {
-    let header: &[u8; 20] = header.first_chunk()?;
-    if header[..4] != *b"\x7fELF" {
-        return None;
-    }
-    let bytes = [header[18], header[19]];
-    match header[5] {
-        1 => Some(u16::from_le_bytes(bytes)),
-        2 => Some(u16::from_be_bytes(bytes)),
-        _ => None,
-    }
-}
-
-fn host_machine() -> Option<u16> {
-    let platform = host_platform();
-    let (_, architecture) = platform.split_once('/')?;
-    Some(match architecture {
-        "386" => 3,
-        "ppc64le" | "powerpc64" => 21,
-        "s390x" => 22,
-        "arm" => 40,
-        "amd64" => 62,
-        "arm64" => 183,
-        "riscv64" => 243,
-        "loong64" => 258,
-        _ => return None,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_binary_for_another_machine_is_told_from_one_for_this() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("program");
-        let mut header = b"\x7fELF\x02\x01\x01".to_vec();
-        header.resize(18, 0);
-        header.extend_from_slice(&8_u16.to_le_bytes());
-        std::fs::write(&path, &header).unwrap();
-        assert_eq!(made_for(&path).unwrap(), Made::ForAnother(8));
-        assert_eq!(
-            made_for(&std::env::current_exe().unwrap()).unwrap(),
-            Made::ForThisHost
-        );
-        for other in [&b"#!/bin/sh"[..], b"", b"\x7fELF"] {
-            std::fs::write(&path, other).unwrap();
-            assert_eq!(made_for(&path).unwrap(), Made::Unknown);
-        }
     }
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use proto::pb::node::v1::node_service_client::NodeServiceClient;
 
-use super::binary::{Made, made_for};
 use super::file::{free, nearest};
 use super::home::writable;
 use super::{Findings, Patient};
@@ -17,6 +16,7 @@ use crate::cli::chain;
 use crate::cli::known::Known;
 use crate::config::Failure;
 use crate::home::Home;
+use crate::machine::{Made, made_for};
 use crate::run_config::RunConfig;
 use crate::staging::{Artifact, host_platform, verify_folder};
 
