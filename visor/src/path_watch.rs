@@ -124,7 +124,7 @@ async fn at(due: Option<Instant>) {
 }
 
 /// Waits for events and takes them all.
-async fn happened(events: &AsyncFd<OwnedFd>) {
+pub(crate) async fn happened(events: &AsyncFd<OwnedFd>) {
     loop {
         let Ok(mut ready) = events.readable().await else {
             // Only without a runtime.

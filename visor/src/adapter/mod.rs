@@ -3,6 +3,7 @@
 //!
 //! The daemon knows [`Adapter`] alone; which one a home needs is seen from its files, or said on the command line.
 
+pub(crate) mod casper;
 pub mod governance;
 pub(crate) mod vega;
 

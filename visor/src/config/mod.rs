@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use visor_planner::{BackupPolicy, Conventions, HookPolicies};
 
+use crate::adapter::casper::StatusAddress;
+
 mod address;
 mod change;
 mod sections;
@@ -15,8 +17,8 @@ pub use address::WebAddress;
 pub use change::Change;
 use sections::millis;
 pub use sections::{
-    Backup, EventKind, Failure, Governance, Hook, Hooks, Http, Log, LogFormat, NodeConfig, Notify, Probation,
-    Reporter, Retry, Severity, Staging, StopConfig, Upgrade,
+    Backup, Casper, EventKind, Failure, Governance, Hook, Hooks, Http, Log, LogFormat, NodeConfig, Notify,
+    Probation, Reporter, Retry, Severity, Staging, StopConfig, Upgrade,
 };
 
 /// The file that `visor init` writes: every key with its default and its meaning.
@@ -99,6 +101,8 @@ pub struct Config {
     pub reporter: Reporter,
     /// Whom visor believes.
     pub governance: Governance,
+    /// A host of `casper-node-launcher`.
+    pub casper: Casper,
     /// Visor's own log.
     pub log: Log,
 }
@@ -281,6 +285,22 @@ impl Config {
         if self.notify.max_attempts == 0 {
             return refuse("notify.max_attempts", "at least 1", "0".to_owned());
         }
+        let status = &self.casper.status_url;
+        if !status.is_empty() && StatusAddress::parse(status).is_none() {
+            return refuse(
+                "casper.status_url",
+                "an http:// address such as \"http://127.0.0.1:8888/status\", or nothing",
+                format!("{status:?}"),
+            );
+        }
+        let script = &self.casper.shutdown_script;
+        if !script.is_absolute() {
+            return refuse(
+                "casper.shutdown_script",
+                "the absolute path of a program",
+                format!("{script:?}"),
+            );
+        }
         let node = &self.reporter.node;
         if !self.reporter.key.as_os_str().is_empty() && !node.starts_with("http://") {
             return refuse(
@@ -334,6 +354,7 @@ mod tests {
             ("staging", 5),
             ("node", 1),
             ("governance", 1),
+            ("casper", 3),
             ("log", 2),
         ];
         for (section, keys) in expected {
@@ -388,6 +409,9 @@ mod tests {
             ("[notify]\nretry_initial = \"0s\"", "notify.retry_initial"),
             ("[notify]\nretry_max = \"1ms\"", "notify.retry_max"),
             ("[reporter]\nkey = \"k\"", "reporter.node"),
+            ("[casper]\nshutdown_script = \"x.sh\"", "casper.shutdown_script"),
+            ("[casper]\nstatus_url = \"127.0.0.1:8888\"", "casper.status_url"),
+            ("[casper]\nstatus_url = \"https://h/status\"", "casper.status_url"),
         ] {
             let config: Config = parse(Path::new("f"), text).unwrap();
             assert!(

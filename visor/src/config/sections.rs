@@ -134,6 +134,29 @@ pub struct Governance {
     pub genesis: PathBuf,
 }
 
+/// A host of the launcher's.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Casper {
+    /// Where the node tells its status; it is not asked when empty.
+    pub status_url: String,
+    /// Run when a node asks to be stopped for good; absolute. The launcher's place is not moved with its configuration root.
+    pub shutdown_script: PathBuf,
+    /// How long it may take; for ever when zero.
+    #[serde(with = "humantime_serde")]
+    pub shutdown_script_timeout: Duration,
+}
+
+impl Default for Casper {
+    fn default() -> Self {
+        Self {
+            status_url: "http://127.0.0.1:8888/status".to_owned(),
+            shutdown_script: PathBuf::from("/etc/casper/casper_shutdown_script"),
+            shutdown_script_timeout: Duration::ZERO,
+        }
+    }
+}
+
 /// Visor's own log.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]

@@ -1,0 +1,637 @@
+//! The launcher's state file: which version is to run, from which files, or which migration was begun.
+//!
+//! Written in the very bytes that the launcher writes, so that it can take over at any time; read as tolerantly as it reads. Invariants: the
+//! file is replaced by one rename, so that it is whole at every moment (W3); between the end of one process and the start of the next
+//! nothing waits for the disk: [`StateFile::make_ready`] makes the next contents durable while there is time, and [`StateFile::sync`]
+//! makes what was put there in haste durable afterwards.
+
+use std::fmt::Write as _;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use semver::Version;
+
+use super::version::of_folder;
+use crate::fault;
+use crate::home::{sync_directory, write_durably};
+
+/// Its name in the configuration root.
+pub(crate) const FILE_NAME: &str = "casper-node-launcher-state.toml";
+/// Two paths and a version, twice, are far below this.
+const MAX_BYTES: u64 = 64 << 10;
+/// As the launcher makes it under the usual umask: other tools of the host read it.
+const MODE: u32 = 0o644;
+
+/// One version, and the files that it is run from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NodeInfo {
+    /// The version.
+    pub(crate) version: Version,
+    /// Its binary.
+    pub(crate) binary: PathBuf,
+    /// Its `config.toml`.
+    pub(crate) config: PathBuf,
+}
+
+/// What the state file says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum State {
+    /// This version is to run.
+    Run(NodeInfo),
+    /// The data is to be migrated from one version to the next.
+    Migrate {
+        /// The version before.
+        old: NodeInfo,
+        /// The version after, whose binary migrates.
+        new: NodeInfo,
+    },
+}
+
+/// Why the state file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StateError {
+    /// An operation failed.
+    #[error("{operation} {path}", path = path.display())]
+    Io {
+        operation: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// It says nothing.
+    #[error(
+        "read {path}: {message}. Visor does not guess which version the chain runs: restore the file, or name the version with \
+         `--force-version V`",
+        path = path.display()
+    )]
+    Invalid { path: PathBuf, message: String },
+    /// Its paths lead to another version than it names (W17).
+    #[error(
+        "use {path}: it names version {version}, but {key} is {found}, a file of version {other}. Correct the file, or name the version with \
+         `--force-version V`; no version is run in its place",
+        path = path.display(), found = found.display()
+    )]
+    Contradiction {
+        path: PathBuf,
+        version: Version,
+        key: &'static str,
+        found: PathBuf,
+        other: Version,
+    },
+    /// A path that no text can hold.
+    #[error("write {path}: expected paths in UTF-8, found {found:?}", path = path.display())]
+    NotText { path: PathBuf, found: PathBuf },
+}
+
+/// The state file of a configuration root.
+#[derive(Debug, Clone)]
+pub(crate) struct StateFile {
+    path: PathBuf,
+    /// Where contents are made ready.
+    own_dir: PathBuf,
+}
+
+/// New contents of which only the rename is left to do.
+#[derive(Debug)]
+pub(crate) struct ReadyState {
+    from: PathBuf,
+    to: PathBuf,
+}
+
+impl ReadyState {
+    /// Does it. When this fails, nothing has changed.
+    pub(crate) fn put(self) -> Result<(), StateError> {
+        fs::rename(&self.from, &self.to).map_err(failed("replace", &self.to))?;
+        fault::point("state-renamed");
+        Ok(())
+    }
+}
+
+fn failed<'a>(operation: &'static str, path: &'a Path) -> impl Fn(io::Error) -> StateError + 'a {
+    move |source| StateError::Io {
+        operation,
+        path: path.to_path_buf(),
+        source,
+    }
+}
+
+impl StateFile {
+    /// That of a configuration root; contents are made ready in `own_dir`.
+    pub(crate) fn new(config_dir: &Path, own_dir: &Path) -> Self {
+        Self {
+            path: config_dir.join(FILE_NAME),
+            own_dir: own_dir.to_path_buf(),
+        }
+    }
+
+    /// Where it lies.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What it says; nothing when there is none.
+    pub(crate) fn read(&self) -> Result<Option<State>, StateError> {
+        let file = match File::open(&self.path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed("read", &self.path)(error)),
+        };
+        let mut bytes = Vec::new();
+        file.take(MAX_BYTES + 1)
+            .read_to_end(&mut bytes)
+            .map_err(failed("read", &self.path))?;
+        let invalid = |message: String| StateError::Invalid {
+            path: self.path.clone(),
+            message,
+        };
+        if bytes.len() as u64 > MAX_BYTES {
+            return Err(invalid(format!("expected at most {MAX_BYTES} bytes, found more")));
+        }
+        let text = std::str::from_utf8(&bytes).map_err(|error| {
+            invalid(format!(
+                "expected text in UTF-8, found another byte at {}",
+                error.valid_up_to()
+            ))
+        })?;
+        let state = State::parse(text).map_err(invalid)?;
+        for info in state.infos() {
+            self.check(info)?;
+        }
+        Ok(Some(state))
+    }
+
+    /// A path may be anything, but not in the folder of another version.
+    fn check(&self, info: &NodeInfo) -> Result<(), StateError> {
+        for (key, found) in [("binary_path", &info.binary), ("config_path", &info.config)] {
+            let folder = found.parent().and_then(Path::file_name);
+            if let Some(other) = folder.and_then(of_folder)
+                && other != info.version
+            {
+                return Err(StateError::Contradiction {
+                    path: self.path.clone(),
+                    version: info.version.clone(),
+                    key,
+                    found: found.clone(),
+                    other,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the contents for a mode are kept until they are needed.
+    fn ready_path(&self, state: &State) -> PathBuf {
+        self.own_dir.join(match state {
+            State::Run(_) => "run.ready",
+            State::Migrate { .. } => "migrate.ready",
+        })
+    }
+
+    /// Makes contents durable that are needed soon. Waits for the disk.
+    pub(crate) fn make_ready(&self, state: &State) -> Result<(), StateError> {
+        let text = self.text(state)?;
+        let path = self.ready_path(state);
+        if is_exactly(&path, &text) {
+            return Ok(());
+        }
+        write_durably(&path, text.as_bytes(), MODE).map_err(failed("write", &path))
+    }
+
+    /// Does all of a change but the rename. Waits for no disk.
+    pub(crate) fn prepare(&self, state: &State) -> Result<ReadyState, StateError> {
+        let text = self.text(state)?;
+        let to = self.target();
+        let ready = self.ready_path(state);
+        if is_exactly(&ready, &text) && is_beside(&ready, &to) {
+            return Ok(ReadyState { from: ready, to });
+        }
+        let mut part = to.clone().into_os_string();
+        part.push(".part");
+        let part = PathBuf::from(part);
+        match fs::remove_file(&part) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(failed("remove", &part)(error));
+            }
+            Ok(()) | Err(_) => {}
+        }
+        // Nothing that lies in a folder of another user is followed.
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(MODE)
+            .open(&part)
+            .map_err(failed("create", &part))?;
+        file.write_all(text.as_bytes()).map_err(failed("write", &part))?;
+        fault::point("state-written");
+        Ok(ReadyState { from: part, to })
+    }
+
+    /// Makes the last change durable.
+    pub(crate) fn sync(&self) -> Result<(), StateError> {
+        let target = self.target();
+        let file = File::open(&target).map_err(failed("open", &target))?;
+        file.sync_all().map_err(failed("sync", &target))?;
+        let folder = target.parent().unwrap_or(Path::new("."));
+        sync_directory(folder).map_err(failed("sync the folder", folder))
+    }
+
+    /// Replaces the contents, durably.
+    pub(crate) fn write(&self, state: &State) -> Result<(), StateError> {
+        self.prepare(state)?.put()?;
+        self.sync()
+    }
+
+    /// What a link in its place leads to: the launcher writes through one.
+    fn target(&self) -> PathBuf {
+        let is_link = fs::symlink_metadata(&self.path).is_ok_and(|found| found.is_symlink());
+        match fs::canonicalize(&self.path) {
+            Ok(target) if is_link => target,
+            Ok(_) | Err(_) => self.path.clone(),
+        }
+    }
+
+    fn text(&self, state: &State) -> Result<String, StateError> {
+        state.text().map_err(|found| StateError::NotText {
+            path: self.path.clone(),
+            found,
+        })
+    }
+}
+
+fn is_exactly(path: &Path, text: &str) -> bool {
+    let mut found = Vec::new();
+    // One byte more than expected is enough to see a difference.
+    let limit = text.len() as u64 + 1;
+    let read = File::open(path).and_then(|file| file.take(limit).read_to_end(&mut found));
+    read.is_ok() && found == text.as_bytes()
+}
+
+/// A rename works only within a filesystem.
+fn is_beside(one: &Path, other: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let device = |path: &Path| fs::metadata(path.parent()?).ok().map(|folder| folder.dev());
+    device(one).is_some() && device(one) == device(other)
+}
+
+impl State {
+    /// The versions that it names, the one to run last.
+    pub(crate) fn infos(&self) -> impl Iterator<Item = &NodeInfo> {
+        let (first, last) = match self {
+            Self::Run(info) => (None, info),
+            Self::Migrate { old, new } => (Some(old), new),
+        };
+        first.into_iter().chain([last])
+    }
+
+    /// What it says of a version, when it names it.
+    pub(crate) fn info(&self, version: &Version) -> Option<&NodeInfo> {
+        self.infos().find(|info| info.version == *version)
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let table: toml::Table = text
+            .parse()
+            .map_err(|error: toml::de::Error| error.to_string().trim_end().to_owned())?;
+        let inner = |key: &str| match table.get(key) {
+            Some(toml::Value::Table(table)) => NodeInfo::parse(table, &format!("[{key}] ")),
+            Some(_) => Err(format!("expected a table [{key}], found something else")),
+            None => Err(format!("expected a table [{key}], found none")),
+        };
+        match text_of(&table, "mode", "")? {
+            "RunNodeAsValidator" => Ok(Self::Run(NodeInfo::parse(&table, "")?)),
+            "MigrateData" => Ok(Self::Migrate {
+                old: inner("old_info")?,
+                new: inner("new_info")?,
+            }),
+            other => Err(format!(
+                "expected mode 'RunNodeAsValidator' or 'MigrateData', found {other:?}"
+            )),
+        }
+    }
+
+    /// The bytes that the launcher writes; the path that no text can hold.
+    fn text(&self) -> Result<String, PathBuf> {
+        match self {
+            Self::Run(info) => Ok(format!("mode = 'RunNodeAsValidator'\n{}", info.text()?)),
+            Self::Migrate { old, new } => Ok(format!(
+                "mode = 'MigrateData'\n\n[old_info]\n{}\n[new_info]\n{}",
+                old.text()?,
+                new.text()?
+            )),
+        }
+    }
+}
+
+impl NodeInfo {
+    fn parse(table: &toml::Table, place: &str) -> Result<Self, String> {
+        let version = text_of(table, "version", place)?;
+        let path = |key: &str| text_of(table, key, place).map(PathBuf::from);
+        Ok(Self {
+            version: Version::parse(version).map_err(|error| {
+                format!("{place}version: expected a version such as '1.5.8', found {version:?} ({error})")
+            })?,
+            binary: path("binary_path")?,
+            config: path("config_path")?,
+        })
+    }
+
+    fn text(&self) -> Result<String, PathBuf> {
+        let text = |path: &PathBuf| path.to_str().map(quoted).ok_or_else(|| path.clone());
+        Ok(format!(
+            "version = {}\nbinary_path = {}\nconfig_path = {}\n",
+            quoted(&self.version.to_string()),
+            text(&self.binary)?,
+            text(&self.config)?
+        ))
+    }
+}
+
+fn text_of<'a>(table: &'a toml::Table, key: &str, place: &str) -> Result<&'a str, String> {
+    match table.get(key) {
+        Some(toml::Value::String(text)) => Ok(text),
+        Some(_) => Err(format!("{place}{key}: expected a string, found something else")),
+        None => Err(format!("expected a key {place}{key}, found none")),
+    }
+}
+
+/// A TOML string as the launcher writes it: in single quotes, where those can hold it.
+fn quoted(text: &str) -> String {
+    let is_literal = |letter: char| letter == '\t' || !letter.is_control();
+    if text.chars().all(|letter| is_literal(letter) && letter != '\'') {
+        return format!("'{text}'");
+    }
+    let mut quoted = String::from("\"");
+    for letter in text.chars() {
+        match letter {
+            '"' | '\\' => quoted.extend(['\\', letter]),
+            letter if letter.is_control() => {
+                // Writing to a string cannot fail.
+                let _ = write!(quoted, "\\u{:04X}", u32::from(letter));
+            }
+            letter => quoted.push(letter),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStrExt as _;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+
+    const RUN: &str = "mode = 'RunNodeAsValidator'
+version = '1.5.8'
+binary_path = '/var/lib/casper/bin/1_5_8/casper-node'
+config_path = '/etc/casper/1_5_8/config.toml'
+";
+    const MIGRATE: &str = "mode = 'MigrateData'
+
+[old_info]
+version = '1.5.8'
+binary_path = '/var/lib/casper/bin/1_5_8/casper-node'
+config_path = '/etc/casper/1_5_8/config.toml'
+
+[new_info]
+version = '2.0.0-rc.1+b.2'
+binary_path = '/var/lib/casper/bin/2_0_0-rc_1+b_2/casper-node'
+config_path = '/etc/casper/2_0_0-rc_1+b_2/config.toml'
+";
+
+    fn info(version: &str, folder: &str) -> NodeInfo {
+        NodeInfo {
+            version: Version::parse(version).unwrap(),
+            binary: PathBuf::from(format!("/var/lib/casper/bin/{folder}/casper-node")),
+            config: PathBuf::from(format!("/etc/casper/{folder}/config.toml")),
+        }
+    }
+
+    fn run() -> State {
+        State::Run(info("1.5.8", "1_5_8"))
+    }
+
+    fn migrate() -> State {
+        State::Migrate {
+            old: info("1.5.8", "1_5_8"),
+            new: info("2.0.0-rc.1+b.2", "2_0_0-rc_1+b_2"),
+        }
+    }
+
+    struct Root {
+        dir: tempfile::TempDir,
+        file: StateFile,
+    }
+
+    fn root() -> Root {
+        let dir = tempfile::tempdir().unwrap();
+        let own = dir.path().join("casper-visor");
+        fs::create_dir(&own).unwrap();
+        let file = StateFile::new(dir.path(), &own);
+        Root { dir, file }
+    }
+
+    impl Root {
+        fn text(&self) -> String {
+            fs::read_to_string(self.file.path()).unwrap()
+        }
+
+        fn entries(&self) -> Vec<String> {
+            let entries = fs::read_dir(self.dir.path()).unwrap();
+            let mut names: Vec<String> = entries
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect();
+            names.sort();
+            names
+        }
+    }
+
+    #[test]
+    fn casper_2_4_both_shapes_are_written_in_the_launchers_bytes() {
+        let root = root();
+        assert_eq!(root.file.read().unwrap(), None);
+        for (state, text) in [(run(), RUN), (migrate(), MIGRATE), (run(), RUN)] {
+            root.file.write(&state).unwrap();
+            assert_eq!(root.text(), text);
+            assert_eq!(root.file.read().unwrap(), Some(state));
+        }
+        assert_eq!(root.entries(), [FILE_NAME, "casper-visor"]);
+        assert_eq!(
+            fs::metadata(root.file.path()).unwrap().permissions().mode() & 0o777,
+            0o644
+        );
+    }
+
+    #[test]
+    fn casper_2_4_both_shapes_are_read_however_they_are_written() {
+        for (text, state) in [
+            (RUN.to_owned(), run()),
+            (MIGRATE.to_owned(), migrate()),
+            // What `force_run_version` leaves: no newline at the end.
+            (RUN.trim_end().to_owned(), run()),
+            (RUN.replace('\'', "\""), run()),
+            (
+                format!("# moved by hand\n{RUN}# and more\nextra = [1, 2]\n[table]\nx = 1\n"),
+                run(),
+            ),
+            (format!("{MIGRATE}[more]\nmode = 'x'\n"), migrate()),
+            (RUN.replace('\n', "\r\n"), run()),
+            (
+                "version='1.5.8'\nconfig_path='/etc/casper/1_5_8/config.toml'\n\
+                 binary_path='/var/lib/casper/bin/1_5_8/casper-node'\nmode='RunNodeAsValidator'"
+                    .to_owned(),
+                run(),
+            ),
+        ] {
+            assert_eq!(State::parse(&text), Ok(state), "{text}");
+        }
+    }
+
+    #[test]
+    fn casper_w3_what_says_nothing_is_refused_and_left_as_it_is() {
+        let root = root();
+        for (text, because) in [
+            (String::new(), "expected a key mode, found none"),
+            ("\0\0\0\0".to_owned(), "TOML parse error"),
+            (
+                RUN.replace("RunNodeAsValidator", "RunForEver"),
+                "found \"RunForEver\"",
+            ),
+            (RUN.replace("mode", "mood"), "expected a key mode"),
+            (RUN.replace("'1.5.8'", "'1.5'"), "version: expected a version"),
+            (RUN.replace("'1.5.8'", "158"), "version: expected a string"),
+            (RUN.replace("binary_path", "binary"), "expected a key binary_path"),
+            (
+                MIGRATE.replace("[new_info]", "[newer_info]"),
+                "expected a table [new_info], found none",
+            ),
+            (
+                MIGRATE.replace("'1.5.8'", "'x'"),
+                "[old_info] version: expected a version",
+            ),
+            ("#".repeat(70_000), "at most 65536 bytes"),
+        ] {
+            fs::write(root.file.path(), &text).unwrap();
+            let error = root.file.read().unwrap_err().to_string();
+            assert!(error.contains(because), "{because}: {error}");
+            assert!(error.contains("--force-version"), "{error}");
+            assert_eq!(root.text(), text);
+        }
+        // Cut anywhere, it is refused or still says the same.
+        for (text, state) in [(RUN, run()), (MIGRATE, migrate())] {
+            for end in 0..text.len() {
+                match State::parse(&text[..end]) {
+                    Ok(found) => assert!(found == state && end == text.len() - 1, "{end}"),
+                    Err(message) => assert!(!message.is_empty()),
+                }
+            }
+        }
+        fs::write(root.file.path(), b"mode = '\xff'").unwrap();
+        assert!(root.file.read().unwrap_err().to_string().contains("UTF-8"));
+        fs::remove_file(root.file.path()).unwrap();
+        fs::create_dir(root.file.path()).unwrap();
+        assert!(matches!(root.file.read(), Err(StateError::Io { .. })));
+    }
+
+    #[test]
+    fn casper_w17_paths_count_as_they_stand_unless_they_are_another_versions() {
+        let root = root();
+        let elsewhere = RUN
+            .replace("/var/lib/casper/bin/1_5_8/", "/opt/tested/")
+            .replace("/etc/casper/", "relative/");
+        fs::write(root.file.path(), &elsewhere).unwrap();
+        let state = root.file.read().unwrap().unwrap();
+        let found = state.info(&Version::new(1, 5, 8)).unwrap();
+        assert_eq!(found.binary, Path::new("/opt/tested/casper-node"));
+        assert_eq!(found.config, Path::new("relative/1_5_8/config.toml"));
+        for (text, parts) in [
+            (
+                RUN.replace("'1.5.8'", "'2.0.0'"),
+                ["version 2.0.0", "binary_path", "version 1.5.8"],
+            ),
+            (
+                RUN.replace("casper/1_5_8/config", "casper/1_5_6/config"),
+                ["version 1.5.8", "config_path", "version 1.5.6"],
+            ),
+            (
+                MIGRATE.replace("bin/1_5_8", "bin/1.5.7"),
+                ["version 1.5.8", "binary_path", "version 1.5.7"],
+            ),
+        ] {
+            fs::write(root.file.path(), text).unwrap();
+            let error = root.file.read().unwrap_err().to_string();
+            for part in parts {
+                assert!(error.contains(part), "{part}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn casper_w3_contents_that_were_made_ready_are_put_in_place_by_the_rename_alone() {
+        let root = root();
+        let own = |name: &str| root.dir.path().join("casper-visor").join(name);
+        root.file.write(&run()).unwrap();
+        root.file.make_ready(&migrate()).unwrap();
+        root.file.make_ready(&migrate()).unwrap();
+        root.file.make_ready(&State::Run(info("2.0.0", "2_0_0"))).unwrap();
+        let ready = root.file.prepare(&migrate()).unwrap();
+        assert_eq!(ready.from, own("migrate.ready"));
+        assert_eq!(root.text(), RUN, "prepared is not put");
+        ready.put().unwrap();
+        assert_eq!(root.text(), MIGRATE);
+        assert!(!own("migrate.ready").exists());
+        // What was made ready for something else is not taken.
+        let ready = root.file.prepare(&run()).unwrap();
+        assert!(own("run.ready").exists() && ready.from.starts_with(root.dir.path()));
+        // Nor does what a dead visor left stand in the way.
+        let ready_again = root.file.prepare(&run()).unwrap();
+        ready_again.put().unwrap();
+        assert!(ready.put().is_err());
+        assert_eq!(root.text(), RUN);
+        root.file.sync().unwrap();
+    }
+
+    #[test]
+    fn the_file_behind_a_link_is_replaced_and_not_the_link() {
+        let root = root();
+        let elsewhere = tempfile::tempdir().unwrap();
+        let target = elsewhere.path().join("state.toml");
+        fs::write(&target, "").unwrap();
+        symlink(&target, root.file.path()).unwrap();
+        root.file.write(&run()).unwrap();
+        assert_eq!(fs::read_to_string(&target).unwrap(), RUN);
+        assert!(fs::symlink_metadata(root.file.path()).unwrap().is_symlink());
+    }
+
+    #[test]
+    fn any_path_that_is_text_is_read_back_as_it_was_written() {
+        for name in [
+            "it's",
+            "a'''b",
+            "end'",
+            "q\"x\\y",
+            "tab\there",
+            "line\nend\r",
+            "bell\u{7}\u{7f}\u{85}",
+            "é 漢 🦀",
+            "",
+        ] {
+            let state = State::Run(NodeInfo {
+                binary: PathBuf::from(name),
+                ..info("1.5.8", "1_5_8")
+            });
+            assert_eq!(State::parse(&state.text().unwrap()), Ok(state), "{name:?}");
+        }
+        let other = State::Run(NodeInfo {
+            config: PathBuf::from(std::ffi::OsStr::from_bytes(b"/\xff")),
+            ..info("1.5.8", "1_5_8")
+        });
+        assert!(matches!(
+            root().file.write(&other),
+            Err(StateError::NotText { .. })
+        ));
+    }
+}
