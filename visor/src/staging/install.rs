@@ -382,6 +382,15 @@ async fn expect_version(program: &Path, expected: &str, limit: Duration) -> Resu
 /// # Errors
 /// When it gives no answer, or one that has no version.
 pub async fn probe_version(program: &Path, limit: Duration) -> Result<String, VersionProbeError> {
+    let version = probe_exact_version(program, limit).await?;
+    Ok(version.strip_prefix('v').unwrap_or(&version).to_owned())
+}
+
+/// Asks a binary for its version, as it says it.
+pub(crate) async fn probe_exact_version(
+    program: &Path,
+    limit: Duration,
+) -> Result<String, VersionProbeError> {
     #[derive(Deserialize)]
     struct Answer {
         version: String,
@@ -412,11 +421,7 @@ pub async fn probe_version(program: &Path, limit: Duration) -> Result<String, Ve
         }
     };
     match serde_json::from_slice::<Answer>(&output) {
-        Ok(answer) => Ok(answer
-            .version
-            .strip_prefix('v')
-            .unwrap_or(&answer.version)
-            .to_owned()),
+        Ok(answer) => Ok(answer.version),
         Err(_) => Err(VersionProbeError::Answer {
             program: program.to_path_buf(),
             found: String::from_utf8_lossy(&output[..output.len().min(200)]).into_owned(),

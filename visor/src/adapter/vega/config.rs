@@ -148,6 +148,14 @@ pub(crate) enum TokenSource {
 }
 
 impl TokenSource {
+    /// Whoever reads the configuration reads the token.
+    pub(crate) fn is_in_config(&self) -> bool {
+        match self {
+            Self::Here(_) => true,
+            Self::None | Self::File(_) => false,
+        }
+    }
+
     /// The token, read now.
     ///
     /// # Errors

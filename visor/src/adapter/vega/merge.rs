@@ -27,7 +27,8 @@ const ELSEWHERE: [(&str, &str, &str); 9] = [
 ];
 
 /// Sections that mean nothing here.
-const SENSELESS: [(&str, &str); 2] = [
+const SENSELESS: [(&str, &str); 3] = [
+    ("casper", "it is no host of Casper"),
     ("governance", "a Vega chain gives no certificates"),
     ("reporter", "a Vega chain takes no readiness reports"),
 ];

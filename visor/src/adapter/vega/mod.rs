@@ -14,6 +14,8 @@ mod tag;
 pub(crate) use self::home::{is_vega_config, is_vega_home};
 pub(crate) use self::init::{config as written_config, init};
 pub(crate) use self::merge::FILE_NAME as VISOR_FILE;
+pub(crate) use self::run_config::RunConfig;
+pub(crate) use self::tag::is_release_tag;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -23,7 +25,6 @@ use visor_planner::{Completion, Conventions, ExitCodes};
 
 use self::config::Settings;
 use self::home::{Names, VegaHomeError};
-use self::run_config::RunConfig;
 use super::{Adapter, AdapterError, Current, Link, LinkTo, Running, Stager, Start, Switch, ToStage};
 use crate::adoption::{Candidate, explain};
 use crate::cli::CommandError;
@@ -74,6 +75,8 @@ struct State {
     names: Names,
     /// Unknown keys that the operator was told of.
     told: BTreeSet<String>,
+    /// The same of the run configuration that was read last for a start.
+    told_of_run: BTreeSet<String>,
 }
 
 impl Vega {
@@ -106,6 +109,7 @@ impl Vega {
                 settings: Arc::new(settings),
                 names,
                 told: BTreeSet::new(),
+                told_of_run: BTreeSet::new(),
             }),
         }
     }
@@ -179,6 +183,22 @@ impl Vega {
         }
         let run = RunConfig::read(&folder)?;
         Ok((folder, run))
+    }
+
+    /// Tells of the unknown keys of a run configuration, once.
+    fn tell_of_run(&self, folder: &Path) {
+        let Ok((_, unknown)) = RunConfig::read_all(folder) else {
+            return;
+        };
+        let mut state = self.state();
+        if !unknown.is_empty() && unknown != state.told_of_run {
+            tracing::warn!(
+                config.file = %folder.join(run_config::FILE_NAME).display(),
+                config.keys = ?unknown,
+                "keys that visor does not know are passed over"
+            );
+        }
+        state.told_of_run = unknown;
     }
 
     fn take_over(&self, settings: Settings, unknown: BTreeSet<String>) {
@@ -311,6 +331,7 @@ impl Adapter for Vega {
     fn launch(&self, start: &Start, added: &[String], config: &Config) -> Result<Launch, AdapterError> {
         let (folder, mut run) = self.read(&start.version)?;
         run.make_executable(&folder)?;
+        self.tell_of_run(&folder);
         let configured = args::value(&run.vega.args, args::SNAPSHOT_HEIGHT).is_some();
         // What the operator pinned counts for every start but the upgrade's (W-55).
         if start.after_halt.is_none() && !configured {

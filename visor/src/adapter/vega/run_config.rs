@@ -76,6 +76,11 @@ impl RunConfig {
         parse(&path, &read_text(&path)?)
     }
 
+    /// The core's arguments say at which snapshot it is to begin.
+    pub(crate) fn pins_height(&self) -> bool {
+        args::value(&self.vega.args, args::SNAPSHOT_HEIGHT).is_some()
+    }
+
     /// The core's program, of the version in `folder`.
     pub(crate) fn program(&self, folder: &Path) -> PathBuf {
         folder.join(&self.vega.path)

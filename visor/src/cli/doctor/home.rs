@@ -9,6 +9,7 @@ use rustix::fs::Access;
 
 use super::file::{file_system, may};
 use super::{Findings, Patient};
+use crate::adapter;
 use crate::cli::chain;
 use crate::config::Config;
 use crate::home::{Home, check_socket_path};
@@ -22,7 +23,7 @@ const UNCERTAIN_LOCKS: [&str; 5] = ["9p", "ceph", "fuse", "vboxsf", "virtiofs"];
 const VOLATILE: [&str; 2] = ["ramfs", "tmpfs"];
 
 pub(super) fn config(home: &Home, status: Option<&Status>, findings: &mut Findings) -> Option<Config> {
-    let read = Config::read(&home.config());
+    let read = adapter::of_home(home).read_config();
     match &read {
         Ok(_) => findings.ok("config.file", home.config().display().to_string()),
         Err(error) => findings.fail(

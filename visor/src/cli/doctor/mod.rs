@@ -10,6 +10,7 @@ mod host;
 mod node;
 mod operator;
 mod upgrade;
+mod vega;
 
 use std::fmt::Write as _;
 
@@ -21,6 +22,7 @@ use super::client::ask;
 use super::known::{Known, known};
 use super::text::harmless;
 use super::{CommandError, HomeArgument, print};
+use crate::adapter::vega::is_vega_home;
 use crate::config::Config;
 use crate::exit_code;
 use crate::home::Home;
@@ -123,7 +125,7 @@ struct Patient {
     config: Option<Config>,
     status: Option<Status>,
     entries: Vec<Entry>,
-    /// The folder that `current` leads to, with its run configuration.
+    /// The folder that `current` leads to, with its run configuration; of a native home.
     current: Option<(String, RunConfig)>,
     /// What the node says; absent when it was not asked.
     report: Option<Result<NodeReport, String>>,
@@ -157,7 +159,8 @@ pub(super) fn doctor(arguments: &DoctorArguments) -> Result<u8, CommandError> {
         &mut findings,
     );
     let entries = entries.unwrap_or_default();
-    let folder = swap::current(&home).ok().flatten();
+    let is_vega = is_vega_home(&home);
+    let folder = swap::current(&home).ok().flatten().filter(|_| !is_vega);
     let current = folder.and_then(|folder| {
         let run = RunConfig::read(&home.folder(&folder)).ok()?;
         Some((folder, run))
@@ -179,9 +182,14 @@ pub(super) fn doctor(arguments: &DoctorArguments) -> Result<u8, CommandError> {
             patient.report = Some(node::report(&run.node.socket).await);
         }
         home::check(&patient, &mut findings);
-        binary::check(&patient, &mut findings).await;
-        node::check(&patient, &mut findings);
-        upgrade::check(&patient, &mut findings).await;
+        if is_vega {
+            vega::check(&patient, &mut findings).await;
+        } else {
+            binary::check(&patient, &mut findings).await;
+            node::check(&patient, &mut findings);
+            upgrade::check(&patient, &mut findings).await;
+        }
+        upgrade::check_room(&patient, &mut findings);
         operator::check(&patient, &mut findings).await;
         host::check(&patient, &mut findings).await;
     });

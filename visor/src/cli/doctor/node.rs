@@ -15,21 +15,9 @@ use crate::cli::chain;
 const ANSWER: Duration = Duration::from_secs(5);
 
 pub(super) fn check(patient: &Patient, findings: &mut Findings) {
+    visor_running(patient, findings);
     if patient.offline {
-        findings.skip("visor.running", "left out (--offline)");
-        findings.skip("node.report", "left out (--offline)");
-        return;
-    }
-    match &patient.status {
-        None => findings.fail(
-            "visor.running",
-            format!("no visor answers at {}", patient.home.socket().display()),
-            format!(
-                "start it: `visor run --home {}`; without it nothing is staged and nothing upgraded",
-                patient.home.root().display()
-            ),
-        ),
-        Some(status) => visor(status, findings),
+        return findings.skip("node.report", "left out (--offline)");
     }
     let (Some((_, run)), Some(report)) = (&patient.current, &patient.report) else {
         return findings.skip("node.report", "`current` names no node");
@@ -59,6 +47,24 @@ pub(super) fn check(patient: &Patient, findings: &mut Findings) {
             "node.report",
             format!("{} at height {}", report.version, report.height),
         ),
+    }
+}
+
+/// Whether a visor runs, and how it is.
+pub(super) fn visor_running(patient: &Patient, findings: &mut Findings) {
+    if patient.offline {
+        return findings.skip("visor.running", "left out (--offline)");
+    }
+    match &patient.status {
+        None => findings.fail(
+            "visor.running",
+            format!("no visor answers at {}", patient.home.socket().display()),
+            format!(
+                "start it: `visor run --home {}`; without it nothing is staged and nothing upgraded",
+                patient.home.root().display()
+            ),
+        ),
+        Some(status) => visor(status, findings),
     }
 }
 

@@ -33,12 +33,16 @@ pub(super) async fn check(patient: &Patient, findings: &mut Findings) {
         }
     }
     certificate(patient, findings).await;
+}
+
+/// What every upgrade needs, of whichever chain system.
+pub(super) fn check_room(patient: &Patient, findings: &mut Findings) {
     staging_space(patient, findings);
     backup_room(patient, findings);
     rollback(patient, findings);
 }
 
-fn known(patient: &Patient, findings: &mut Findings) {
+pub(super) fn known(patient: &Patient, findings: &mut Findings) {
     match patient.next() {
         None if patient.upgrades.is_empty() => findings.ok("upgrade.known", "no upgrade is known"),
         None => findings.warn(
@@ -53,7 +57,7 @@ fn known(patient: &Patient, findings: &mut Findings) {
     }
 }
 
-fn staged(patient: &Patient, next: &Known, findings: &mut Findings) {
+pub(super) fn staged(patient: &Patient, next: &Known, findings: &mut Findings) {
     if next.staged {
         findings.ok("upgrade.staged", next.version.clone());
     } else if !next.staging_problem.is_empty() {
