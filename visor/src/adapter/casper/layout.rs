@@ -143,11 +143,6 @@ impl Settings {
         self.config_root.join(folder_name(version))
     }
 
-    /// The folder of a version's binary.
-    pub(crate) fn bin_folder(&self, version: &Version) -> PathBuf {
-        self.bin_root.join(folder_name(version))
-    }
-
     /// The chain specification of a version.
     pub(crate) fn chainspec(&self, version: &Version) -> PathBuf {
         self.config_folder(version).join(CHAINSPEC)

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use visor_planner::{self as planner, Announced, ArtifactFact, Height, NodeReport, Standing};
 
-use super::Host;
+use super::host::{Host, plan};
 use super::layout::Installed;
 use super::status::{Address, Answer, StatusError};
 use super::watch::FolderWatch;
@@ -43,21 +43,7 @@ pub(super) async fn follow(host: Arc<Host>, version: Version, to: LinkTo) {
             tracing::warn!(%error, "the versions on this host are not watched; they are looked at with every question for the node's status");
         })
         .ok();
-    let mut run = Run {
-        host,
-        version,
-        run: to.run,
-        events: to.events,
-        installed: Vec::new(),
-        staged_since: BTreeMap::new(),
-        answer: None,
-        misses: 0,
-        connected: false,
-        reported: None,
-        shown: Vec::new(),
-        warned: false,
-        delays: Delays::new(FIRST_DELAY, SELDOM),
-    };
+    let mut run = Run::new(host, version, to.run, to.events, address.is_some());
     // Nothing is seen twice: the watch has begun before.
     run.look();
     let mut next = address.as_ref().map(|_| Instant::now());
@@ -84,14 +70,12 @@ pub(super) async fn follow(host: Arc<Host>, version: Version, to: LinkTo) {
             }
             () = at(patience) => {
                 patience = None;
-                run.tell_without_answer().await
+                run.is_patient = false;
+                run.tell().await
             }
         };
         if told.is_err() {
             return;
-        }
-        if run.connected {
-            patience = None;
         }
     }
 }
@@ -142,10 +126,40 @@ struct Run {
     shown: Vec<pb::InstalledVersion>,
     /// That another version answers has been said.
     warned: bool,
+    /// There is an address to ask at.
+    asks: bool,
+    /// The first answer may still come soon.
+    is_patient: bool,
     delays: Delays,
 }
 
 impl Run {
+    fn new(
+        host: Arc<Host>,
+        version: Version,
+        run: u64,
+        events: mpsc::Sender<(u64, LinkEvent)>,
+        asks: bool,
+    ) -> Self {
+        Self {
+            host,
+            version,
+            run,
+            events,
+            installed: Vec::new(),
+            staged_since: BTreeMap::new(),
+            answer: None,
+            misses: 0,
+            connected: false,
+            reported: None,
+            shown: Vec::new(),
+            warned: false,
+            asks,
+            is_patient: true,
+            delays: Delays::new(FIRST_DELAY, SELDOM),
+        }
+    }
+
     fn look(&mut self) {
         match self.host.survey() {
             Ok(installed) => {
@@ -261,54 +275,53 @@ impl Run {
         ))
     }
 
+    /// Says what is new.
     async fn tell(&mut self) -> Result<(), Closed> {
-        let lost = self.connected && self.misses >= MISSES;
-        if lost {
-            self.connected = false;
-            self.reported = None;
+        if self.misses == 0 && self.answer.is_some() {
+            if !std::mem::replace(&mut self.connected, true) {
+                // It has to be told that the node answers, whatever it says.
+                self.reported = None;
+            }
+        } else if self.misses >= MISSES && std::mem::take(&mut self.connected) {
             self.send(LinkEvent::Lost).await?;
-        } else if self.misses == 0 && self.answer.is_some() {
-            self.connected = true;
         }
         let shown = self.shown();
         if shown != self.shown {
             self.shown.clone_from(&shown);
             self.send(LinkEvent::Installed(shown)).await?;
         }
-        // What is staged counts also when nobody answers, once that has been said without an answer.
-        if self.connected || self.reported.is_some() {
-            self.report().await?;
+        let report = self.report_now();
+        if (!self.connected && self.is_patient) || self.reported.as_ref() == Some(&report) {
+            return Ok(());
+        }
+        self.reported = Some(report.clone());
+        let refusals = Vec::new();
+        self.send(LinkEvent::Reported(Translated { report, refusals }))
+            .await?;
+        if self.asks && !self.connected {
+            // What is staged is known all the same; that the node answers is not claimed.
+            self.send(LinkEvent::Lost).await?;
         }
         Ok(())
     }
 
-    /// Nobody answers, or is to be asked: what is staged is known all the same.
-    async fn tell_without_answer(&mut self) -> Result<(), Closed> {
-        self.report().await?;
-        self.tell().await
-    }
-
-    async fn report(&mut self) -> Result<(), Closed> {
-        let report = self.report_now();
-        if self.reported.as_ref() == Some(&report) {
-            return Ok(());
-        }
-        self.reported = Some(report.clone());
-        self.send(LinkEvent::Reported(Translated {
-            report,
-            refusals: Vec::new(),
-        }))
-        .await
-    }
-
     fn report_now(&self) -> NodeReport {
-        // Without an era in its chain specification a version is no upgrade: the node never stops for it.
+        // The node looks at the smallest version above its own and at no other: for that one it stops. Those after it have their turn.
+        let next = self
+            .staged()
+            .find(|found| found.in_config)
+            .map(|found| &found.version);
+        // Without an era in its chain specification a version is no upgrade: no node ever stops for it.
         let upgrades = self
             .staged()
             .filter(|found| found.in_config && found.era().is_some());
         let upgrades = upgrades.map(|found| Announced {
-            plan: super::plan(&found.version, found.era()),
-            standing: Standing::LockedIn,
+            plan: plan(&found.version, found.era()),
+            standing: if Some(&found.version) == next {
+                Standing::LockedIn
+            } else {
+                Standing::Approved
+            },
             artifact: ArtifactFact::InPlace,
         });
         NodeReport {
@@ -321,5 +334,211 @@ impl Run {
 
     async fn send(&self, event: LinkEvent) -> Result<(), Closed> {
         self.events.send((self.run, event)).await.map_err(|_| Closed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::Mutex;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::adapter::Adapter as _;
+    use crate::adapter::Link;
+    use crate::adapter::casper::Casper;
+    use crate::adapter::casper::layout::tests::Host as Files;
+    use crate::config::Config;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    fn casper(files: &Files) -> Casper {
+        Casper::open(files.settings.clone()).unwrap()
+    }
+
+    struct Follower {
+        _link: Link,
+        events: mpsc::Receiver<(u64, LinkEvent)>,
+    }
+
+    impl Follower {
+        fn new(casper: &Casper, version: &str, status_url: &str) -> Self {
+            let (sender, events) = mpsc::channel(16);
+            let mut config = Config::default();
+            config.casper.status_url = status_url.to_owned();
+            let link = casper.open_link(LinkTo {
+                version: version.to_owned(),
+                after_halt: None,
+                first: true,
+                run: 7,
+                events: sender,
+                config,
+            });
+            Self {
+                _link: link.unwrap(),
+                events,
+            }
+        }
+
+        async fn next(&mut self) -> LinkEvent {
+            let event = tokio::time::timeout(PATIENCE, self.events.recv()).await;
+            let (run, event) = event.unwrap().unwrap();
+            assert_eq!(run, 7);
+            event
+        }
+
+        /// The next report: era, and each upgrade with its standing.
+        async fn report(&mut self) -> (u64, Vec<(String, Standing)>) {
+            loop {
+                if let LinkEvent::Reported(Translated { report, refusals }) = self.next().await {
+                    assert!(refusals.is_empty() && report.halt.is_none());
+                    let upgrades = report.upgrades.into_iter();
+                    let upgrades = upgrades
+                        .map(|found| (format!("{} {}", found.plan.id, found.plan.height), found.standing));
+                    return (report.height.0, upgrades.collect());
+                }
+            }
+        }
+
+        async fn lost(&mut self) {
+            while !matches!(self.next().await, LinkEvent::Lost) {}
+        }
+
+        /// The next word of what is installed: version and problem.
+        async fn installed(&mut self) -> Vec<(String, String)> {
+            loop {
+                if let LinkEvent::Installed(installed) = self.next().await {
+                    let installed = installed.into_iter();
+                    return installed.map(|found| (found.version, found.problem)).collect();
+                }
+            }
+        }
+    }
+
+    /// Answers with what is in it; while it is empty, with an error.
+    fn serve(listener: TcpListener) -> Arc<Mutex<String>> {
+        let body = Arc::new(Mutex::new(String::new()));
+        let told = Arc::clone(&body);
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let body = told.lock().unwrap().clone();
+                let line = if body.is_empty() { "503 Busy" } else { "200 OK" };
+                let answer = format!("HTTP/1.1 {line}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+                let _ = stream.read(&mut [0; 4096]).await;
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        });
+        body
+    }
+
+    fn status(era: u64, next: &str) -> String {
+        format!(
+            r#"{{"api_version":"1.0.0","last_added_block_info":{{"era_id":{era},"height":1}},"next_upgrade":{next}}}"#
+        )
+    }
+
+    #[tokio::test]
+    async fn what_is_staged_is_reported_also_where_nobody_is_asked() {
+        let files = Files::with(&[("1.0.0", 0), ("1.5.0", 50), ("2.0.0", 100)]);
+        let mut follower = Follower::new(&casper(&files), "1.0.0", "");
+        let upgrade = |text: &str, standing| (text.to_owned(), standing);
+        let (era, upgrades) = follower.report().await;
+        let expected = [
+            upgrade("1.5.0@era-50 49", Standing::LockedIn),
+            upgrade("2.0.0@era-100 99", Standing::Approved),
+        ];
+        assert_eq!((era, upgrades.as_slice()), (0, &expected[..]));
+        // Removed, moved to another era, and one more that is only half there.
+        fs::remove_dir_all(files.settings.config_root.join("1_5_0")).unwrap();
+        let (_, upgrades) = follower.report().await;
+        assert_eq!(upgrades, [upgrade("2.0.0@era-100 99", Standing::LockedIn)]);
+        files.chainspec("2.0.0", "120");
+        let (_, upgrades) = follower.report().await;
+        assert_eq!(upgrades, [upgrade("2.0.0@era-120 119", Standing::LockedIn)]);
+        files.chainspec("3.0.0", "200");
+        let installed = follower.installed().await;
+        assert!(
+            installed[3].0 == "3.0.0" && installed[3].1.contains("casper-node is missing"),
+            "{installed:?}"
+        );
+        let (_, upgrades) = follower.report().await;
+        assert_eq!(upgrades[1], upgrade("3.0.0@era-200 199", Standing::Approved));
+        // W40: what the node cannot read hides what comes after it.
+        files.chainspec("2.0.0", "'x'");
+        let (_, upgrades) = follower.report().await;
+        assert_eq!(upgrades, [upgrade("3.0.0@era-200 199", Standing::Approved)]);
+    }
+
+    #[tokio::test]
+    async fn the_era_comes_from_the_nodes_status_and_its_silence_is_told() {
+        let files = Files::with(&[("1.0.0", 0), ("2.0.0", 100)]);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/status", listener.local_addr().unwrap());
+        let body = serve(listener);
+        let casper = casper(&files);
+        let mut follower = Follower::new(&casper, "1.0.0", &url);
+        assert_eq!(follower.installed().await.len(), 2);
+        // It is near, so that it is asked every second.
+        *body.lock().unwrap() = status(99, r#"{"activation_point":100,"protocol_version":"2.0.0"}"#);
+        let (era, upgrades) = follower.report().await;
+        assert_eq!((era, upgrades.len()), (99, 1));
+        body.lock().unwrap().clear();
+        follower.lost().await;
+        *body.lock().unwrap() = status(100, "null");
+        assert_eq!(follower.report().await.0, 100);
+        // The next run begins with what was known.
+        assert_eq!(
+            Follower::new(&casper, "2.0.0", "").report().await,
+            (100, Vec::new())
+        );
+    }
+
+    #[tokio::test]
+    async fn casper_w39_an_address_that_never_answers_keeps_no_upgrade_from_being_checked() {
+        let files = Files::with(&[("1.0.0", 0), ("2.0.0", 100)]);
+        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/status", closed.local_addr().unwrap());
+        drop(closed);
+        let mut follower = Follower::new(&casper(&files), "1.0.0", &url);
+        assert_eq!(follower.report().await.1.len(), 1);
+        // And it is not said that the node answers.
+        assert!(matches!(follower.next().await, LinkEvent::Lost));
+    }
+
+    #[test]
+    fn casper_w43_a_version_that_the_node_does_not_find_is_a_problem_after_a_while() {
+        let files = Files::with(&[("1.0.0", 0), ("2.0.0", 100)]);
+        let casper = casper(&files);
+        let (events, _told) = mpsc::channel(1);
+        let mut run = Run::new(Arc::clone(&casper.host), Version::new(1, 0, 0), 1, events, true);
+        run.look();
+        run.connected = true;
+        let problem = |run: &Run| run.shown()[1].problem.clone();
+        let says =
+            |run: &mut Run, next: &str| run.answer = Some(serde_json::from_str(&status(10, next)).unwrap());
+        says(&mut run, "null");
+        assert_eq!(problem(&run), "", "it was staged just now");
+        let long_ago = Instant::now().checked_sub(2 * FOUND_WITHIN).unwrap();
+        run.staged_since.insert(Version::new(2, 0, 0), long_ago);
+        run.look();
+        assert!(
+            problem(&run).contains("announces no upgrade"),
+            "{}",
+            problem(&run)
+        );
+        says(&mut run, r#"{"activation_point":90,"protocol_version":"2.0.0"}"#);
+        assert!(
+            problem(&run).contains("announces 2.0.0 at 90"),
+            "{}",
+            problem(&run)
+        );
+        says(&mut run, r#"{"activation_point":100,"protocol_version":"2.0.0"}"#);
+        assert_eq!(problem(&run), "");
+        run.connected = false;
+        says(&mut run, "null");
+        assert_eq!(problem(&run), "", "nobody answers");
     }
 }

@@ -3,8 +3,11 @@
 //! It translates: which version is to run stands in the state file, which comes next in the root of the configurations, and when in the
 //! chain specifications there. It never chooses between versions, but for the first start of a host (`first_start`).
 
+mod begin;
 mod chainspec;
+mod error;
 mod first_start;
+mod host;
 mod layout;
 mod link;
 mod stager;
@@ -16,31 +19,25 @@ mod watch;
 pub(crate) use self::layout::Settings;
 pub(crate) use self::status::Address as StatusAddress;
 
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+use std::time::Duration;
 
 use proto::pb::visor::v1 as pb;
 use semver::Version;
-use visor_planner::{
-    self as planner, Completion, Conventions, ExitCodes, Height, Migration, Neighbour, Observed, Record,
-    Timestamp, UpgradeId, UpgradePlan, recover,
-};
+use visor_planner::{self as planner, Completion, Conventions, ExitCodes, Migration, Neighbour, UpgradePlan};
 
-use self::chainspec::{Chainspecs, Protocol};
-use self::layout::{Installed, LayoutError, startable};
+use self::error::CasperError;
+use self::host::{Host, parse, plan};
+use self::layout::Installed;
 use self::stager::VersionStager;
-use self::state::{NodeInfo, ReadyState, State, StateError, StateFile};
+use self::state::{NodeInfo, ReadyState, State};
 use super::{Adapter, AdapterError, Current, Link, LinkTo, Running, Stager, Start, Switch, ToStage};
 use crate::adoption::{Candidate, explain};
 use crate::config::{Config, ConfigError};
 use crate::home::Home;
-use crate::journal::Journal;
 use crate::process::{Launch, Main, Program, Recognised, Role};
 
 const CONVENTIONS: Conventions = Conventions {
@@ -65,183 +62,6 @@ const GRACE: Duration = Duration::from_secs(180);
 const VALIDATOR: &str = "validator";
 const MIGRATE: &str = "migrate-data";
 
-/// Why a version of this host cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum CasperError {
-    /// A root, or visor's own folder.
-    #[error(transparent)]
-    Layout(#[from] LayoutError),
-    /// The state file.
-    #[error(transparent)]
-    State(#[from] StateError),
-    /// The text is no version.
-    #[error("use version {text:?}: expected a version such as 1.5.8")]
-    NoVersion { text: String },
-    /// It is not whole.
-    #[error("use version {version}: {problem}")]
-    NotStartable { version: Version, problem: String },
-    /// It is not whole, and the state file names these very files (W17).
-    #[error(
-        "use version {version}: {problem}. {state} names this file; put it back, or correct the state file, or name another version with \
-         `--force-version V`: no other version is run in its place", state = state.display()
-    )]
-    Gone {
-        version: Version,
-        problem: String,
-        state: PathBuf,
-    },
-    /// There is nothing to begin with.
-    #[error(
-        "find the version to run: expected at least one that is complete in both {bin_root} and {config_root}, found none{problems}",
-        bin_root = bin_root.display(), config_root = config_root.display()
-    )]
-    Nothing {
-        bin_root: PathBuf,
-        config_root: PathBuf,
-        problems: String,
-    },
-    /// Programs are given text.
-    #[error("start version {version}: expected a path in UTF-8, found {path:?}")]
-    NotText { version: Version, path: PathBuf },
-    /// The journal cannot be read.
-    #[error(transparent)]
-    Journal(#[from] crate::journal::JournalError),
-}
-
-impl From<CasperError> for AdapterError {
-    fn from(error: CasperError) -> Self {
-        Self::Other(Box::new(error))
-    }
-}
-
-impl From<StateError> for AdapterError {
-    fn from(error: StateError) -> Self {
-        Self::Other(Box::new(error))
-    }
-}
-
-/// The upgrade to a version, whose era is known or not.
-fn plan(version: &Version, era: Option<u64>) -> UpgradePlan {
-    let id = era.map_or_else(|| version.to_string(), |era| format!("{version}@era-{era}"));
-    UpgradePlan {
-        id: UpgradeId(id),
-        version: planner::Version(version.to_string()),
-        // The last era of the version before.
-        height: Height(era.unwrap_or_default().saturating_sub(1)),
-    }
-}
-
-/// What the adapter, its links and its stagers share.
-#[derive(Debug)]
-struct Host {
-    settings: Settings,
-    state: StateFile,
-    chainspecs: Chainspecs,
-    /// The problems that were named, by version.
-    named: Mutex<BTreeMap<Version, String>>,
-    /// The era that the node named last.
-    era: AtomicU64,
-}
-
-impl Host {
-    /// Looks at everything that is installed, and names what is wrong when it is new or has changed.
-    fn survey(&self) -> Result<Vec<Installed>, LayoutError> {
-        let installed = self.settings.survey(&self.chainspecs)?;
-        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = std::mem::take(&mut *named);
-        for found in &installed {
-            let problem = found.problem();
-            if problem.is_empty() {
-                continue;
-            }
-            if before.get(&found.version) != Some(&problem) {
-                tracing::warn!(version.name = %found.version, version.problem = %problem, "a version on this host is not complete");
-            }
-            named.insert(found.version.clone(), problem);
-        }
-        for version in before.keys().filter(|version| !named.contains_key(version)) {
-            tracing::info!(version.name = %version, "nothing is wrong with this version any more");
-        }
-        Ok(installed)
-    }
-
-    /// The files of a version: as the state file names them, else where they belong.
-    fn info(&self, version: &Version) -> Result<NodeInfo, StateError> {
-        let state = self.state.read()?;
-        let recorded = state.as_ref().and_then(|state| state.info(version));
-        Ok(recorded.cloned().unwrap_or_else(|| self.settings.info(version)))
-    }
-
-    /// The files of a version that could be started.
-    fn startable(&self, version: &Version) -> Result<NodeInfo, String> {
-        let info = self.info(version).map_err(|error| crate::cli::chain(&error))?;
-        startable(&info)?;
-        Ok(info)
-    }
-
-    /// The same, for what is about to be done with them.
-    fn usable(&self, version: &Version) -> Result<NodeInfo, CasperError> {
-        let info = self.info(version)?;
-        match startable(&info) {
-            Ok(()) => Ok(info),
-            Err(problem) if info != self.settings.info(version) => Err(CasperError::Gone {
-                version: version.clone(),
-                problem,
-                state: self.state.path().to_path_buf(),
-            }),
-            Err(problem) => Err(CasperError::NotStartable {
-                version: version.clone(),
-                problem,
-            }),
-        }
-    }
-
-    fn protocol(&self, version: &Version) -> Result<Protocol, String> {
-        self.chainspecs.get(&self.settings.chainspec(version), version)
-    }
-
-    /// The version that a node of `of` has stopped for: it looks into the root of the configurations alone.
-    fn next(&self, of: &Version) -> Result<Version, String> {
-        let configured = self
-            .settings
-            .configured()
-            .map_err(|error| crate::cli::chain(&error))?;
-        version::next(&configured.versions, of).cloned().ok_or_else(|| {
-            format!(
-                "no higher version than {of} is installed in {}",
-                self.settings.config_root.display()
-            )
-        })
-    }
-
-    /// The largest version below that could be started.
-    fn previous(&self, of: &Version) -> Result<Version, String> {
-        let configured = self
-            .settings
-            .configured()
-            .map_err(|error| crate::cli::chain(&error))?;
-        let whole = configured
-            .versions
-            .iter()
-            .filter(|version| *version < of && startable(&self.settings.info(version)).is_ok());
-        version::previous(whole, of).cloned().ok_or_else(|| {
-            format!(
-                "no lower version than {of} is complete in {} and {}",
-                self.settings.bin_root.display(),
-                self.settings.config_root.display()
-            )
-        })
-    }
-
-    fn era(&self) -> u64 {
-        self.era.load(Ordering::Relaxed)
-    }
-
-    fn set_era(&self, era: u64) {
-        self.era.store(era, Ordering::Relaxed);
-    }
-}
-
 /// A host of the launcher.
 #[derive(Debug, Clone)]
 pub(crate) struct Casper {
@@ -251,15 +71,8 @@ pub(crate) struct Casper {
 impl Casper {
     /// For looking only: nothing is made, and nothing is said of what is not whole.
     pub(crate) fn at(settings: Settings) -> Self {
-        let state = StateFile::new(&settings.config_root, &settings.own_folder());
         Self {
-            host: Arc::new(Host {
-                settings,
-                state,
-                chainspecs: Chainspecs::default(),
-                named: Mutex::default(),
-                era: AtomicU64::new(0),
-            }),
+            host: Arc::new(Host::new(settings)),
         }
     }
 
@@ -275,76 +88,7 @@ impl Casper {
         Ok(casper)
     }
 
-    /// Writes the state file of a host that has none, and whose journal names no version either: the first start. To be called before the
-    /// daemon, when no version is forced.
-    ///
-    /// # Errors
-    /// When the state file cannot be used (it is never replaced then), or nothing could be started.
-    pub(crate) fn settle(&self) -> Result<(), AdapterError> {
-        let state = &self.host.state;
-        if let Some(found) = state.read()? {
-            tracing::info!(state.path = %state.path().display(), state.says = %Said(&found), "read the state file");
-            return Ok(());
-        }
-        if let Some(version) = self.told_by_journal()? {
-            tracing::warn!(
-                state.path = %state.path().display(),
-                node.version = %version,
-                "the state file is gone; the journal names the version that ran last, which counts"
-            );
-            return Ok(());
-        }
-        let version = self.first()?;
-        tracing::info!(node.version = %version, "first start: the highest complete version whose era may have come");
-        state.write(&State::Run(self.host.settings.info(&version)))?;
-        Ok(())
-    }
-
-    /// Makes an installed version the one to run, durably, and forgets a migration that was under way. It is the operator's word: no
-    /// migration follows.
-    ///
-    /// # Errors
-    /// When it is not complete in both roots, or the state file cannot be written.
-    pub(crate) fn force(&self, version: &str) -> Result<(), AdapterError> {
-        let version = parse(version)?;
-        let info = self.host.settings.info(&version);
-        startable(&info).map_err(|problem| CasperError::NotStartable { version, problem })?;
-        Ok(self.host.state.write(&State::Run(info))?)
-    }
-
-    /// What the journal says runs here; nothing when it names no version.
-    fn told_by_journal(&self) -> Result<Option<String>, CasperError> {
-        let home = Home::at(self.host.settings.own_folder());
-        let entries = Journal::read_if_any(&home.journal())?;
-        let records: Vec<Record> = entries.into_iter().map(|entry| entry.record).collect();
-        let nothing = Observed {
-            current: None,
-            node: None,
-            staged: Vec::new(),
-            migrating: None,
-            seed: 0,
-        };
-        // Which timers it would set does not matter here.
-        let config = Config::default().planner(CONVENTIONS);
-        let told = recover(config, Timestamp(0), &records, nothing);
-        Ok(told.ok().map(|(planner, _)| planner.status().current.0))
-    }
-
-    fn first(&self) -> Result<Version, CasperError> {
-        let settings = &self.host.settings;
-        let installed = settings.survey(&self.host.chainspecs)?;
-        let chosen = first_start::choose(&installed, SystemTime::now());
-        chosen.map(|found| found.version.clone()).ok_or_else(|| {
-            let problem = |found: &Installed| format!("; {}: {}", found.version, found.problem());
-            CasperError::Nothing {
-                bin_root: settings.bin_root.clone(),
-                config_root: settings.config_root.clone(),
-                problems: installed.iter().map(problem).collect(),
-            }
-        })
-    }
-
-    /// What starts the node of a version.
+    /// What starts the node of a version, and nothing else.
     fn validator(info: &NodeInfo, config: Option<&Config>) -> Result<Launch, CasperError> {
         let arguments = vec![VALIDATOR.to_owned(), text(info, &info.config)?];
         Ok(launch(info, arguments, config))
@@ -374,12 +118,6 @@ fn sets(path: &Path, section: &str, key: &str) -> bool {
         .is_some_and(|section| section.get(key).is_some())
 }
 
-fn parse(text: &str) -> Result<Version, CasperError> {
-    Version::parse(text).map_err(|_| CasperError::NoVersion {
-        text: text.to_owned(),
-    })
-}
-
 fn text(info: &NodeInfo, path: &Path) -> Result<String, CasperError> {
     path.to_str()
         .map(str::to_owned)
@@ -402,20 +140,6 @@ fn launch(info: &NodeInfo, arguments: Vec<String>, config: Option<&Config>) -> L
         }],
         output: (!file.as_os_str().is_empty()).then_some(file),
         inherit_input: true,
-    }
-}
-
-/// A state, for the log.
-struct Said<'a>(&'a State);
-
-impl fmt::Display for Said<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            State::Run(info) => write!(formatter, "run {}", info.version),
-            State::Migrate { old, new } => {
-                write!(formatter, "migrate from {} to {}", old.version, new.version)
-            }
-        }
     }
 }
 
@@ -626,5 +350,238 @@ impl Adapter for Casper {
         let current = parse(&to_stage.current)?;
         let host = Arc::clone(&self.host);
         Ok(Box::new(VersionStager::new(host, to_stage, version, current)))
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::ffi::OsString;
+
+    use rustix::process::Pid;
+
+    use super::layout::tests::Host as Files;
+    use super::*;
+    use crate::cli::chain;
+    use crate::lock::Holder;
+
+    pub(super) fn open(files: &Files) -> Casper {
+        Casper::open(files.settings.clone()).unwrap()
+    }
+
+    pub(super) fn state(files: &Files) -> String {
+        fs::read_to_string(files.settings.config_root.join(state::FILE_NAME)).unwrap_or_default()
+    }
+
+    pub(super) fn write(files: &Files, text: &str) {
+        fs::write(files.settings.config_root.join(state::FILE_NAME), text).unwrap();
+    }
+
+    pub(super) fn run_state(files: &Files, version: &str) -> String {
+        let info = files.info(version);
+        format!(
+            "mode = 'RunNodeAsValidator'\nversion = '{version}'\nbinary_path = '{}'\nconfig_path = '{}'\n",
+            info.binary.display(),
+            info.config.display()
+        )
+    }
+
+    pub(super) fn current(casper: &Casper) -> Option<String> {
+        casper.current().unwrap().version
+    }
+
+    fn words(launch: &Launch) -> Vec<String> {
+        let [program] = launch.programs.as_slice() else {
+            panic!("one program, found {}", launch.programs.len());
+        };
+        assert!(launch.inherit_input);
+        let mut words = vec![program.path.display().to_string()];
+        words.extend(program.arguments.iter().cloned());
+        words
+    }
+
+    fn start(version: &str) -> Start {
+        Start {
+            version: version.to_owned(),
+            after_halt: None,
+        }
+    }
+
+    #[test]
+    fn casper_w17_the_recorded_files_are_run_or_none() {
+        let files = Files::with(&[("1.0.0", 0), ("1.1.0", 10)]);
+        let elsewhere = files.root().join("tested-node");
+        fs::copy(files.info("1.0.0").binary, &elsewhere).unwrap();
+        let recorded = run_state(&files, "1.0.0").replace(
+            &files.info("1.0.0").binary.display().to_string(),
+            &elsewhere.display().to_string(),
+        );
+        write(&files, &recorded);
+        let casper = open(&files);
+        let config = Config::default();
+        let launch = casper.launch(&start("1.0.0"), &[], &config).unwrap();
+        let at = files.info("1.0.0").config.display().to_string();
+        assert_eq!(
+            words(&launch),
+            [elsewhere.display().to_string(), VALIDATOR.to_owned(), at]
+        );
+        assert_eq!(casper.program("1.0.0").as_deref(), Some(elsewhere.as_path()));
+        fs::remove_file(&elsewhere).unwrap();
+        let error = chain(&casper.launch(&start("1.0.0"), &[], &config).unwrap_err());
+        for part in [
+            "tested-node is missing",
+            "launcher-state.toml names this file",
+            "no other version is run",
+        ] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+        // The version is another's.
+        write(
+            &files,
+            &run_state(&files, "1.0.0").replace("version = '1.0.0'", "version = '1.1.0'"),
+        );
+        let error = chain(&casper.current().unwrap_err());
+        assert!(
+            error.contains("names version 1.1.0, but binary_path is"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn casper_2_7_an_upgrade_writes_the_launchers_states_in_order() {
+        let files = Files::with(&[("1.0.0", 0), ("1.1.0", 10)]);
+        let casper = open(&files);
+        casper.settle().unwrap();
+        casper.force("1.0.0").unwrap();
+        let config = Config::default();
+        let plan = casper.neighbour("1.0.0", Neighbour::Next).unwrap();
+        assert_eq!(
+            (plan.id.0.as_str(), plan.version.0.as_str(), plan.height.0),
+            ("1.1.0@era-10", "1.1.0", 9)
+        );
+        let launch = casper.begin_migration("1.0.0", "1.1.0", &config).unwrap();
+        let path = |version: &str| files.info(version).config.display().to_string();
+        assert_eq!(
+            words(&launch)[1..],
+            [
+                MIGRATE,
+                "--old-config",
+                &path("1.0.0"),
+                "--new-config",
+                &path("1.1.0")
+            ]
+        );
+        assert_eq!(
+            words(&launch)[0],
+            files.info("1.1.0").binary.display().to_string()
+        );
+        let half = |version: &str| run_state(&files, version).split_once('\n').unwrap().1.to_owned();
+        let expected = format!(
+            "mode = 'MigrateData'\n\n[old_info]\n{}\n[new_info]\n{}",
+            half("1.0.0"),
+            half("1.1.0")
+        );
+        assert_eq!(state(&files), expected);
+        let found = casper.current().unwrap();
+        assert_eq!(found.version.as_deref(), Some("1.0.0"));
+        let migrating = found.migrating.unwrap();
+        assert_eq!((migrating.from.0.as_str(), migrating.plan), ("1.0.0", plan));
+        let switch = casper.prepare_switch("1.1.0").unwrap();
+        assert_eq!(state(&files), expected);
+        switch.switch().unwrap();
+        casper.sync_switch().unwrap();
+        assert_eq!(state(&files), run_state(&files, "1.1.0"));
+    }
+
+    #[test]
+    fn casper_w2_nothing_is_written_for_a_version_that_cannot_be_run() {
+        let files = Files::with(&[("1.0.0", 0), ("1.1.0", 10)]);
+        let casper = open(&files);
+        casper.force("1.0.0").unwrap();
+        fs::remove_file(files.info("1.1.0").binary).unwrap();
+        assert!(
+            casper
+                .begin_migration("1.0.0", "1.1.0", &Config::default())
+                .is_err()
+        );
+        assert!(casper.prepare_switch("1.1.0").is_err());
+        assert_eq!(state(&files), run_state(&files, "1.0.0"));
+    }
+
+    fn main(words: &[&str]) -> Main {
+        let pid = Pid::from_raw(50).unwrap();
+        Main {
+            holder: Holder {
+                pid,
+                group: 50,
+                session: 7,
+                start_time: 5,
+            },
+            program: PathBuf::from("/bin/sh"),
+            command_line: words.iter().map(OsString::from).collect(),
+        }
+    }
+
+    #[test]
+    fn vis_04_a_node_and_a_migration_are_told_apart_by_their_command_lines() {
+        let files = Files::with(&[("1.0.0", 0), ("2.0.0", 20)]);
+        let casper = open(&files);
+        casper.force("1.0.0").unwrap();
+        let path = |path: &Path| path.display().to_string();
+        let (old, new) = (files.info("1.0.0"), files.info("2.0.0"));
+        let validator =
+            |info: &NodeInfo| main(&["/bin/sh", &path(&info.binary), VALIDATOR, &path(&info.config)]);
+        let found = casper.identify(&[validator(&new)]).unwrap();
+        assert_eq!(
+            (found.version.as_deref(), found.is_migration),
+            (Some("2.0.0"), false)
+        );
+        let found = casper.identify(&[validator(&old)]).unwrap();
+        assert_eq!(found.version.as_deref(), Some("1.0.0"));
+        let words = [
+            "/bin/sh",
+            &path(&new.binary),
+            MIGRATE,
+            "--old-config",
+            &path(&old.config),
+            "--new-config",
+            &path(&new.config),
+        ];
+        let found = casper.identify(&[main(&words)]).unwrap();
+        assert_eq!(
+            (found.version.as_deref(), found.is_migration),
+            (Some("2.0.0"), true)
+        );
+        // A program that nobody knows: of the version that is to run.
+        let found = casper
+            .identify(&[main(&["/usr/bin/casper-node", "validator"])])
+            .unwrap();
+        assert_eq!((found.version, found.watched.as_deref()), (None, Some("1.0.0")));
+        assert_eq!(casper.identify(&[]), None);
+    }
+
+    #[test]
+    fn the_configuration_is_that_of_the_own_folder_and_may_be_missing() {
+        let files = Files::new();
+        let mut casper = open(&files);
+        let config = casper.read_config().unwrap();
+        assert_eq!((config.stop.grace, config.restart.max_retries), (GRACE, 5));
+        let [path] = casper.config_files().try_into().unwrap();
+        fs::write(&path, "[stop]\ndelay = \"1s\"\n[node]\nlog_file = \"node.log\"\n").unwrap();
+        let config = casper.read_config().unwrap();
+        assert_eq!(config.stop.grace, GRACE);
+        assert_eq!(config.node.log_file, files.settings.own_folder().join("node.log"));
+        fs::write(&path, "[stop]\ngrace = \"15s\"\n").unwrap();
+        assert_eq!(casper.read_config().unwrap().stop.grace, Duration::from_secs(15));
+        fs::write(&path, "[stop]\ngrase = \"15s\"\n").unwrap();
+        assert!(casper.read_config().is_err());
+        fs::remove_file(&path).unwrap();
+        let settings = Settings {
+            single_attempt: true,
+            ..files.settings.clone()
+        };
+        casper = Casper::at(settings);
+        let config = casper.read_config().unwrap();
+        let retries = [config.restart, config.first_start, config.start_after_upgrade];
+        assert!(retries.iter().all(|retry| retry.max_retries == 0));
     }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use semver::Version;
 
+use super::host::{Host, plan};
 use super::state::State;
-use super::{Host, plan};
 use crate::adapter::{LocalBoxFuture, Stager, ToStage};
 use crate::cli::chain;
 
@@ -81,4 +81,75 @@ impl Stager for VersionStager {
 
     /// The version is the operator's.
     fn abandon(&self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use visor_planner::Height;
+
+    use super::*;
+    use crate::adapter::Adapter as _;
+    use crate::adapter::casper::layout::tests::Host as Files;
+    use crate::adapter::casper::tests::{open, run_state, state};
+    use crate::config::Config;
+    use crate::staging::{LiveUpgrades, Order};
+
+    #[tokio::test]
+    async fn casper_w11_staging_is_a_look_at_the_version_long_before_it_is_needed() {
+        let files = Files::with(&[("1.0.0", 0), ("2.0.0", 20)]);
+        let casper = open(&files);
+        casper.force("1.0.0").unwrap();
+        let stager = |id: &str| {
+            let order = Order {
+                id: id.to_owned(),
+                version: "2.0.0".to_owned(),
+                artifact: None,
+            };
+            let to_stage = ToStage {
+                order,
+                height: Height(19),
+                current: "1.0.0".to_owned(),
+                live: LiveUpgrades::default(),
+                config: Config::default(),
+            };
+            casper.stager(to_stage).unwrap()
+        };
+        let announced = stager("2.0.0@era-20");
+        let ready = |name: &str| files.settings.own_folder().join(name);
+        announced.attempt().await.unwrap();
+        for name in ["migrate.ready", "run.ready"] {
+            assert!(ready(name).exists(), "{name}");
+        }
+        // Both are what the upgrade then needs: it only renames them.
+        casper
+            .begin_migration("1.0.0", "2.0.0", &Config::default())
+            .unwrap();
+        casper.prepare_switch("2.0.0").unwrap().switch().unwrap();
+        assert_eq!(state(&files), run_state(&files, "2.0.0"));
+        for name in ["migrate.ready", "run.ready"] {
+            assert!(!ready(name).exists(), "{name}");
+        }
+        casper.force("1.0.0").unwrap();
+        files.chainspec("2.0.0", "21");
+        let error = announced.attempt().await.unwrap_err();
+        assert!(
+            error.contains("expected the upgrade 2.0.0@era-20, found 2.0.0@era-21"),
+            "{error}"
+        );
+        fs::remove_file(files.settings.chainspec(&Version::new(2, 0, 0))).unwrap();
+        assert!(announced.attempt().await.unwrap_err().contains("chainspec.toml"));
+        stager("manual-19-2.0.0").attempt().await.unwrap();
+        fs::remove_file(files.info("2.0.0").binary).unwrap();
+        assert!(
+            announced
+                .attempt()
+                .await
+                .unwrap_err()
+                .contains("casper-node is missing")
+        );
+        announced.abandon();
+        assert!(files.info("2.0.0").config.exists());
+    }
 }
