@@ -441,7 +441,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_staged_is_reported_also_where_nobody_is_asked() {
+    async fn casper_w40_what_is_staged_is_reported_also_where_nobody_is_asked() {
         let files = Files::with(&[("1.0.0", 0), ("1.5.0", 50), ("2.0.0", 100)]);
         let mut follower = Follower::new(&casper(&files), "1.0.0", "");
         let upgrade = |text: &str, standing| (text.to_owned(), standing);

@@ -75,10 +75,10 @@ pub(crate) enum StateError {
     )]
     Contradiction {
         path: PathBuf,
-        version: Version,
+        version: String,
         key: &'static str,
         found: PathBuf,
-        other: Version,
+        other: String,
     },
     /// A path that no text can hold.
     #[error("write {path}: expected paths in UTF-8, found {found:?}", path = path.display())]
@@ -171,10 +171,10 @@ impl StateFile {
             {
                 return Err(StateError::Contradiction {
                     path: self.path.clone(),
-                    version: info.version.clone(),
+                    version: info.version.to_string(),
                     key,
                     found: found.clone(),
-                    other,
+                    other: other.to_string(),
                 });
             }
         }
