@@ -5,7 +5,7 @@
 
 pub(crate) mod casper;
 pub mod governance;
-pub(crate) mod vega;
+pub mod vega;
 
 use std::fmt;
 use std::path::PathBuf;

@@ -6,6 +6,9 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use reqwest::Client;
+use reqwest::redirect::Policy;
+
 use super::digest::{Check, DigestError};
 use crate::fault;
 
@@ -131,19 +134,30 @@ fn copy(source: &Path, file: &mut File, path: &Path, check: &mut Check<'_>) -> R
     }
 }
 
+/// A client for fetching, built for one attempt and gone with it: it is far larger than the rest of an idle visor.
+pub(crate) fn client(redirects: Policy) -> reqwest::Result<Client> {
+    // Another part of the process may have installed the provider already; it is the same one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder()
+        // GitHub refuses whoever does not say who asks.
+        .user_agent(concat!("visor/", env!("CARGO_PKG_VERSION")))
+        .redirect(redirects)
+        .connect_timeout(SILENCE)
+        .read_timeout(SILENCE)
+        .build()
+}
+
 async fn download(url: &str, file: &mut File, path: &Path, check: &mut Check<'_>) -> Result<(), FetchError> {
     let failed = |source| FetchError::Http {
         url: url.to_owned(),
         source,
     };
-    // Another part of the process may have installed the provider already; it is the same one.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = reqwest::Client::builder()
-        .connect_timeout(SILENCE)
-        .read_timeout(SILENCE)
-        .build()
+    let mut response = client(Policy::default())
+        .map_err(failed)?
+        .get(url)
+        .send()
+        .await
         .map_err(failed)?;
-    let mut response = client.get(url).send().await.map_err(failed)?;
     if !response.status().is_success() {
         return Err(FetchError::Status {
             url: url.to_owned(),

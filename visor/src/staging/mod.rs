@@ -13,6 +13,7 @@ mod platform;
 
 pub use digest::{DigestError, file_digest, measure};
 pub use fetch::FetchError;
+pub(crate) use fetch::client;
 pub(crate) use install::probe_exact_version;
 pub use install::{
     Artifact, LiveUpgrades, Order, StagingError, VersionProbeError, probe_version, stage, verify_folder,

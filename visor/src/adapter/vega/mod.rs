@@ -6,6 +6,7 @@ mod args;
 mod config;
 mod home;
 mod init;
+pub mod install;
 mod merge;
 mod run_config;
 mod table;
@@ -25,6 +26,7 @@ use visor_planner::{Completion, Conventions, ExitCodes};
 
 use self::config::Settings;
 use self::home::{Names, VegaHomeError};
+use self::install::{Installer, Wanted};
 use super::{Adapter, AdapterError, Current, Link, LinkTo, Running, Stager, Start, Switch, ToStage};
 use crate::adoption::{Candidate, explain};
 use crate::cli::CommandError;
@@ -359,12 +361,14 @@ impl Adapter for Vega {
     }
 
     fn stager(&self, to_stage: ToStage) -> Result<Box<dyn Stager>, AdapterError> {
-        let _ = to_stage;
-        Err(AdapterError::NoFolder {
-            version: String::new(),
-            home: self.home.root().to_path_buf(),
-            expected: String::new(),
-        })
+        let wanted = Wanted {
+            current: self.place_of(&to_stage.current)?,
+            id: to_stage.order.id,
+            tag: to_stage.order.version,
+            height: to_stage.height.0,
+        };
+        let installer = Installer::new(self.home.clone(), to_stage.config.staging, wanted);
+        Ok(Box::new(installer))
     }
 }
 

@@ -1,7 +1,9 @@
 //! Homes of Vega's visor under ours, with a core and a data node that are real processes.
 
 mod fake;
+mod install;
 mod log;
+mod releases;
 mod scene;
 
 #[test]
