@@ -344,10 +344,10 @@ impl Planner {
                 let restoring = self.rollback.as_ref().is_some_and(|rollback| {
                     rollback.step == RollbackStep::Restoring && rollback.blocked.is_some()
                 });
-                let backing_up = self
-                    .underway
-                    .as_ref()
-                    .is_some_and(|underway| underway.step == Step::BackingUp && underway.blocked.is_some());
+                let backing_up = self.rollback.is_none()
+                    && self.underway.as_ref().is_some_and(|underway| {
+                        underway.step == Step::BackingUp && underway.blocked.is_some()
+                    });
                 if restoring || backing_up {
                     self.go_on(now, effects);
                 }

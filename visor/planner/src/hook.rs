@@ -185,10 +185,11 @@ impl Planner {
             self.before_stop = BeforeStop::NotRun;
             self.upgrade_if_ready(now, effects);
         }
-        let blocked = self
-            .underway
-            .as_ref()
-            .is_some_and(|underway| underway.step == Step::BeforeStart && underway.blocked.is_some());
+        let blocked = self.rollback.is_none()
+            && self
+                .underway
+                .as_ref()
+                .is_some_and(|underway| underway.step == Step::BeforeStart && underway.blocked.is_some());
         if blocked {
             self.go_on(now, effects);
         }

@@ -80,7 +80,12 @@ impl Planner {
         effects.push(Effect::Append(Record::Skipped { height, at: now }));
         if self
             .halted
-            .take_if(|plan| plan.height == height && self.manual.contains_key(&plan.id))
+            .take_if(|plan| {
+                // A halt that the node would forget is kept in mind: the operator may take the word back.
+                self.config.conventions.halt_is_durable
+                    && plan.height == height
+                    && self.manual.contains_key(&plan.id)
+            })
             .is_some()
         {
             // Only visor has made anything of this height.
@@ -241,6 +246,12 @@ impl Planner {
         self.failures = 0;
         self.last_failure = None;
         effects.push(Effect::Append(Record::NodeReleased { at: now }));
+        if self.rollback.is_some() {
+            // What it has ordered is under way, and it ends with a node that runs.
+            return Ok(String::from(
+                "a rollback is under way; the node is started when it has ended",
+            ));
+        }
         match self.node {
             Node::Absent => {
                 if let BeforeStop::Failed(_) = self.before_stop {

@@ -253,3 +253,23 @@ fn a_node_kept_stopped_stays_so_when_its_rollback_is_refused() {
     assert!(!effects.iter().any(super::is_start), "{effects:?}");
     assert_eq!(planner.status().phase, Phase::Held);
 }
+
+#[test]
+fn a_node_that_is_released_in_the_middle_of_a_rollback_orders_nothing_twice() {
+    let mut planner = probation();
+    let (_, effects) = order(&mut planner, Order::StopNode);
+    assert_eq!(effects.last(), Some(&Effect::Stop));
+    let _ = planner.step(Timestamp(5), gone());
+    let (_, effects) = order(&mut planner, Order::Rollback);
+    assert_eq!(
+        effects.last(),
+        Some(&Effect::AskSignedHeight { version: new() }),
+        "{effects:?}"
+    );
+    let (said, effects) = order(&mut planner, Order::StartNode);
+    assert!(said.contains("when it has ended"), "{said}");
+    assert!(
+        matches!(effects.as_slice(), [Effect::Append(Record::NodeReleased { .. })]),
+        "{effects:?}"
+    );
+}
