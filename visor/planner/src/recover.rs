@@ -175,17 +175,17 @@ impl Planner {
         let conventions = self.config.conventions;
         // The home names it only once the node before it has ended, and the data is migrated.
         let is_named = conventions.home_decides && !is_migrating && self.current == told.plan.version;
-        let is_new = match running {
-            // A migration is a process of the new version too.
-            Some(running) => *running == told.plan.version && !is_migrating,
-            None => is_named && self.node != Node::Absent,
-        };
-        let started = told.started || is_new || is_named;
         let is_migrated = if conventions.home_decides {
             is_named
         } else {
-            told.migrated || started
+            told.migrated || told.started
         };
+        let is_new = match running {
+            // A migration is a process of the new version too.
+            Some(running) => *running == told.plan.version && (is_migrated || !conventions.migration),
+            None => is_named && self.node != Node::Absent,
+        };
+        let started = told.started || is_new || is_named;
         let hook = self.config.hooks.before_start != HookPolicy::Off;
         self.underway = Some(Underway {
             step: if is_new { Step::Starting } else { Step::Stopping },

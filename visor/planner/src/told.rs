@@ -96,6 +96,7 @@ impl Told {
                 });
                 self.failures = 0;
                 self.halted = None;
+                self.rollback = None;
                 self.rolled_back = None;
                 self.success_hook = None;
             }
@@ -330,17 +331,22 @@ impl Told {
     /// A migration that was begun is carried to its end, whoever began it.
     fn heed_migration(&mut self, now: Timestamp, migration: &Migration, staging: &mut StagingArea) -> Heeded {
         let Migration { from, plan } = migration;
-        let is_it = |other: &UpgradePlan| other.id == plan.id && other.version == plan.version;
+        // The home knows versions, and nothing of the name that the journal has for it.
+        let is_it = |to: &UpgradePlan, old: &Version| to.version == plan.version && old == from;
         self.current = Some(from.clone());
         self.halted = None;
-        if self
-            .rollback
-            .take_if(|told| !is_it(&told.rollback.plan))
-            .is_some()
-        {
+        let is_other = |told: &mut ToldRollback| {
+            told.rollback.step != RollbackStep::Restoring && !is_it(&told.rollback.plan, &told.rollback.from)
+        };
+        if self.rollback.take_if(is_other).is_some() {
             self.underway = None;
         }
-        let record = if self.underway.as_ref().is_some_and(|told| is_it(&told.plan)) {
+        let is_known = self
+            .underway
+            .as_ref()
+            .is_some_and(|told| is_it(&told.plan, &told.from));
+        // A rollback of it goes on: the home names the version before once that is started.
+        let record = if is_known || self.rollback.is_some() {
             None
         } else {
             let record = Record::UpgradeIntended {
@@ -354,9 +360,7 @@ impl Told {
         };
         if let Some(told) = &mut self.underway {
             // The new version's binary has the data.
-            told.backup_due = false;
             told.started = true;
-            told.migrated = false;
         }
         Heeded {
             record,

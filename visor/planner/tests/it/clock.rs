@@ -4,7 +4,7 @@
 use visor_planner::{Effect, Timestamp};
 
 use crate::scenarios::scenarios;
-use crate::world::{Script, World, new, old};
+use crate::world::{Named, Script, World, new, old};
 
 /// Clocks, by the number of the step that asks: back, forth, standing still, at the end of all time.
 const CLOCKS: [fn(u64) -> u64; 6] = [
@@ -68,6 +68,7 @@ fn right(world: &World, _: u64) -> u64 {
 #[test]
 fn a_clock_that_jumps_changes_no_order() {
     for (name, script) in scenarios() {
+        let _named = Named(name);
         let expected = orders(&script, right, None);
         for (index, clock) in CLOCKS.iter().enumerate() {
             assert_eq!(
@@ -85,6 +86,7 @@ const STRIDE: usize = 17;
 #[test]
 fn records_from_a_clock_that_was_wrong_change_no_order_after_a_restart() {
     for (number, (name, script)) in scenarios().into_iter().enumerate() {
+        let _named = Named(name);
         let all = orders(&script, right, None).len();
         for crash in (number % STRIDE..all).step_by(STRIDE) {
             let expected = orders(&script, right, Some(crash));

@@ -4,7 +4,7 @@
 use visor_planner::{Effects, Planner};
 
 use crate::scenarios::scenarios;
-use crate::world::{Script, World, new, old, settle};
+use crate::world::{Named, Script, World, new, old, settle};
 
 /// What becomes of the host while no visor runs.
 #[derive(Debug, Clone, Copy)]
@@ -97,6 +97,7 @@ impl Watch for Once<'_> {
 
 fn killed_once(kill: Kill) {
     for (name, script) in scenarios() {
+        let _named = Named(name);
         let mut world = World::new(script);
         let (mut planner, effects) = world.recover();
         let mut watch = Once {
@@ -166,6 +167,7 @@ impl Watch for Twice<'_> {
 #[test]
 fn vis_01_visor_killed_twice_reaches_the_same_end() {
     for (name, script) in scenarios() {
+        let _named = Named(name);
         let mut world = World::new(script);
         let (mut planner, effects) = world.recover();
         let mut watch = Twice { name, first: None };
@@ -203,6 +205,7 @@ impl Watch for Terminated<'_> {
 #[test]
 fn vis_08_visor_told_to_stop_at_any_time_stops_its_node_and_the_next_one_reaches_the_same_end() {
     for (name, script) in scenarios() {
+        let _named = Named(name);
         let mut world = World::new(script);
         let (mut planner, effects) = world.recover();
         walk(name, &mut world, &mut planner, effects, &mut Terminated { name });

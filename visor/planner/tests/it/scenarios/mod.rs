@@ -1,12 +1,14 @@
 //! What happens to a host, and where it is to end.
 
+mod ending;
+mod forgetful;
 mod operator;
 mod rollback;
 
-use visor_planner::{BackupPolicy, HookPolicy, Phase, Record};
+use visor_planner::{BackupPolicy, Conventions, HookPolicy, Phase, Record};
 
 use crate::world::{
-    Durable, H, Planned, Script, When, World, backed_up, config, hooked, is_upgraded_to, new, newer,
+    Durable, H, Planned, Script, When, World, backed_up, config, hooked, is_upgraded_to, late, new, newer,
     newer_plan, plan,
 };
 
@@ -17,6 +19,14 @@ const WARN: HookPolicy = HookPolicy::Warn;
 const OFF: HookPolicy = HookPolicy::Off;
 
 pub(crate) fn scenarios() -> Vec<Scenario> {
+    let mut all = native();
+    all.extend(forgetful::forgetful());
+    all.extend(ending::ending());
+    all
+}
+
+/// Of a system whose halts are durable and whose nodes are stopped.
+fn native() -> Vec<Scenario> {
     let mut all = upgrades();
     all.extend(backups_and_hooks());
     all.extend(rollback::rollbacks());
@@ -26,6 +36,18 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
     all.extend(chains());
     all.extend(companions());
     all
+}
+
+/// The same on another system.
+fn on(system: &str, conventions: Conventions, scenarios: Vec<Scenario>) -> Vec<Scenario> {
+    scenarios
+        .into_iter()
+        .map(|(name, mut script)| {
+            script.config.conventions = conventions;
+            let name: &'static str = format!("{name}, {system}").leak();
+            (name, script)
+        })
+        .collect()
 }
 
 fn upgrades() -> Vec<Scenario> {
@@ -41,7 +63,7 @@ fn upgrades() -> Vec<Scenario> {
         (
             "staged after the halt",
             Script {
-                staged_late: true,
+                staged_when: late,
                 ..Script::default()
             },
         ),

@@ -1,7 +1,7 @@
 //! What the operator does while an upgrade is on its way.
 
 use super::{BLOCK, OFF, Scenario, all_of_it, has_completed};
-use crate::world::{Deed, H, Script, When, backed_up, hooked, is_upgraded_to, new, version};
+use crate::world::{Deed, H, Script, When, backed_up, hooked, is_upgraded_to, late, new, version};
 use visor_planner::{Height, Order, Phase};
 
 pub(super) fn manual() -> Vec<Scenario> {
@@ -17,7 +17,7 @@ pub(super) fn manual() -> Vec<Scenario> {
         ..Script::default()
     };
     let mut skipped = Script {
-        staged_late: true,
+        staged_when: late,
         ..manual.clone()
     };
     skipped.deeds.extend([
@@ -31,7 +31,7 @@ pub(super) fn manual() -> Vec<Scenario> {
         },
     ]);
     let mut paused = Script {
-        staged_late: true,
+        staged_when: late,
         ..manual.clone()
     };
     paused.deeds.extend([
@@ -74,7 +74,7 @@ pub(super) fn manual() -> Vec<Scenario> {
         (
             "one that is staged late",
             Script {
-                staged_late: true,
+                staged_when: late,
                 ..manual
             },
         ),

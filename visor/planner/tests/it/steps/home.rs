@@ -125,6 +125,16 @@ fn a_migration_that_the_home_names_is_carried_to_its_end() {
         assert_eq!(planner.status().upgrade.unwrap().version, newer());
     }
 
+    // The journal knows it by another name, for the operator ordered it.
+    let own = Record::UpgradeIntended {
+        plan: UpgradePlan::manual(plan().height, new()),
+        from: old(),
+        at: Timestamp(4),
+        backup: false,
+    };
+    let (_, effects) = recovered(&[own], at_home(&old(), migration(plan(), old())));
+    assert_eq!(effects, [migrate()]);
+
     // Its process still runs: it is ended, and the migration begun anew.
     let mut found = at_home(&old(), migration(plan(), old()));
     found.node = Some((Process { pid: 5 }, Some(new())));

@@ -7,6 +7,7 @@ mod home;
 mod migration;
 mod operator;
 mod rollback;
+mod walks;
 
 use visor_planner::{
     Effect, Exit, ExitReason, Height, Input, Millis, NodeReport, Notice, Observed, Phase, Planner, Process,

@@ -10,29 +10,40 @@ impl World {
     /// The node crashes, or makes a block and reports.
     pub(super) fn live(&mut self) -> Option<Input> {
         let node = self.node.clone()?;
-        let exit = if node.crashes {
+        let exit = if node.migrates {
+            Some(self.end_of_migration(&node.version))
+        } else if node.crashes {
             Some(Exit::Signal(11))
         } else if node.refuses {
             self.config.conventions.exit_codes.newer_required.map(Exit::Code)
-        } else if self.script.old_crash_at == Some(self.data.height) && self.done.insert("old crash") {
+        } else if self.script.old_crash_at == Some(self.data.height)
+            && !self.is_halt_unknown()
+            && self.done.insert("old crash")
+        {
             Some(Exit::Code(1))
         } else {
-            None
+            self.code_of_end(&node).map(Exit::Code)
         };
         if let Some(exit) = exit {
             self.node = None;
+            self.wish(&node, exit);
             return Some(Input::NodeExited {
                 exit,
                 companion: None,
             });
         }
         self.make_block(&node.version);
+        if self.script.silent {
+            // Something has to happen.
+            return Some(Input::NodeLinkLost);
+        }
         Some(Input::NodeReported(self.report(&node.version)))
     }
 
     pub(super) fn make_block(&mut self, version: &Version) {
         let stalls = self.script.new_stalls && *version == new();
         if self.halt(version).is_none() && !stalls {
+            self.assert_may_pass(version);
             self.data.height += 1;
         }
         if self.script.signs {
@@ -47,6 +58,9 @@ impl World {
             .plans
             .iter()
             .filter(|planned| planned.plan.version > *version && planned.seen_at <= height)
+            .filter(|planned| {
+                !self.nodes_forget() || height <= planned.plan.height.0 || planned.moved.is_some()
+            })
             .filter(|planned| planned.cancelled_at.is_none_or(|at| height < at))
             .map(|planned| {
                 let mut plan = planned.plan.clone();
@@ -68,6 +82,13 @@ impl World {
         plans
             .find(|(plan, _)| plan.height.0 == self.data.height)
             .map(|(plan, _)| plan)
+            .filter(|plan| {
+                !self.nodes_forget()
+                    || self
+                        .node
+                        .as_ref()
+                        .is_some_and(|node| node.started_at < plan.height.0)
+            })
     }
 
     fn report(&self, version: &Version) -> NodeReport {
@@ -75,11 +96,15 @@ impl World {
             let announced = Announced {
                 plan,
                 standing,
-                artifact: ArtifactFact::Available(Artifact {
-                    url: "file:///node".to_owned(),
-                    size: 1,
-                    sha256: "00".to_owned(),
-                }),
+                artifact: if self.nodes_end() {
+                    ArtifactFact::InPlace
+                } else {
+                    ArtifactFact::Available(Artifact {
+                        url: "file:///node".to_owned(),
+                        size: 1,
+                        sha256: "00".to_owned(),
+                    })
+                },
             };
             let times = if self.script.announced_twice { 2 } else { 1 };
             vec![announced; times]
@@ -88,7 +113,7 @@ impl World {
             version: version.clone(),
             height: Height(self.data.height),
             upgrades: announced.collect(),
-            halt: self.halt(version),
+            halt: self.halt(version).filter(|_| !self.nodes_end()),
         }
     }
 }

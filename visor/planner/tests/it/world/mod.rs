@@ -4,6 +4,7 @@
 mod chain;
 mod rules;
 mod script;
+mod system;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -15,9 +16,10 @@ use visor_planner::{
 
 pub(crate) use rules::Durable;
 pub(crate) use script::{
-    Deed, H, Planned, Script, Signed, When, backed_up, config, ending, forgetful, hooked, new, newer,
+    Deed, H, Planned, Script, Signed, When, backed_up, config, ending, forgetful, hooked, late, new, newer,
     newer_plan, old, plan, version,
 };
+use system::Wish;
 
 /// How long a pass, a hook, a restore or a question takes, milliseconds.
 const JOB_MS: u64 = 1_400;
@@ -29,6 +31,10 @@ struct NodeProcess {
     /// Started on a state that belongs to the next version: it will exit at once.
     refuses: bool,
     crashes: bool,
+    /// It is no node but the migration to this version.
+    migrates: bool,
+    /// The height of the data then: a system's nodes may forget all halts up to it.
+    started_at: u64,
 }
 
 /// The node's data, or a copy of it.
@@ -36,6 +42,8 @@ struct NodeProcess {
 pub(crate) struct Data {
     /// The newest version that has written to it.
     pub(crate) writer: Version,
+    /// The version that it is migrated to.
+    pub(crate) migrated: Version,
     pub(crate) height: u64,
 }
 
@@ -68,6 +76,8 @@ pub(crate) struct World {
     // What survives a crash of visor.
     pub(crate) records: Vec<Record>,
     pub(crate) current: Version,
+    /// The home names a migration.
+    migrating: Option<(Version, Version)>,
     pub(crate) config: Config,
     folders: BTreeSet<Version>,
     node: Option<NodeProcess>,
@@ -87,11 +97,18 @@ pub(crate) struct World {
     next_ticket: u64,
     /// Every version that was started, in order.
     pub(crate) started: Vec<Version>,
+    pub(crate) migrations: usize,
     /// Every hook that has ended, and whether well.
     pub(crate) hooks: Vec<(Hook, bool)>,
     /// What the hook before the start meant when the intent was written.
     before_start: HookPolicy,
     // What does not.
+    /// What the last node asked for by its end.
+    wish: Option<Wish>,
+    /// The migration that the home names has ended with 0, by itself.
+    migration_seen: bool,
+    /// The node gives no answer.
+    hangs: bool,
     inputs: VecDeque<Input>,
     timers: BTreeMap<Timer, u64>,
     staging: Option<UpgradePlan>,
@@ -108,11 +125,13 @@ impl World {
         Self {
             records: Vec::new(),
             current: old(),
+            migrating: None,
             config: script.config.clone(),
-            folders: BTreeSet::from([old()]),
+            folders: script.installed.iter().cloned().chain([old()]).collect(),
             node: None,
             data: Data {
                 writer: old(),
+                migrated: old(),
                 height: 1,
             },
             torn: false,
@@ -126,8 +145,12 @@ impl World {
             ticks: 0,
             next_ticket: 0,
             started: Vec::new(),
+            migrations: 0,
             hooks: Vec::new(),
             before_start: HookPolicy::Off,
+            wish: None,
+            migration_seen: false,
+            hangs: false,
             inputs: VecDeque::new(),
             timers: BTreeMap::new(),
             staging: None,
@@ -148,6 +171,9 @@ impl World {
 
     /// `tells`: the folder of the running node's binary can be told.
     pub(crate) fn recover_seeing(&mut self, tells: bool) -> (Planner, Effects) {
+        self.wish = None;
+        self.migration_seen = false;
+        self.hangs = false;
         self.inputs.clear();
         self.timers.clear();
         self.staging = None;
@@ -173,19 +199,26 @@ impl World {
                 .as_ref()
                 .map(|node| (Process { pid: node.pid }, tells.then(|| node.version.clone()))),
             staged: self.folders.iter().cloned().collect(),
-            migrating: None,
+            migrating: self.migration(),
             seed: 7,
         };
         recover(self.config.clone(), self.now(), &self.records, observed).expect("the host can be recovered")
     }
 
-    /// The node dies while nobody watches.
+    /// The node dies while nobody watches. One that would forget its halt lives on while nobody else knows of it: nothing could be done
+    /// about that.
     pub(crate) fn kill_node(&mut self) {
-        self.node = None;
+        if !self.is_halt_unknown() {
+            self.node = None;
+        }
     }
 
     /// The node goes on while nobody watches.
     pub(crate) fn without_visor(&mut self) {
+        if self.nodes_end() {
+            self.end_unseen();
+            return;
+        }
         for _ in 0..12 {
             if self.script.plans.is_empty() && self.deeds.first() != Some(&Asked::Answered) {
                 // The operator orders the upgrade while its height is still to come.
@@ -196,7 +229,7 @@ impl World {
                 .records
                 .iter()
                 .any(|record| matches!(record, Record::Scheduled { .. }));
-            if disturbed && !known && self.data.height + 1 >= H {
+            if disturbed && (!known || self.nodes_forget()) && self.data.height + 1 >= H {
                 // A node that is stopped at H could not tell the next visor what it had halted for.
                 return;
             }
@@ -224,6 +257,23 @@ impl World {
         self.node.as_ref().map(|node| &node.version)
     }
 
+    /// What the script wants once has happened.
+    pub(crate) fn has_had(&self, what: &str) -> bool {
+        self.done.contains(what)
+    }
+
+    /// The operator has let a node go that was kept stopped.
+    pub(crate) fn has_released(&self) -> bool {
+        self.records
+            .iter()
+            .any(|record| matches!(record, Record::NodeReleased { .. }))
+    }
+
+    pub(crate) fn count_of_failures(&self) -> usize {
+        let failed = |record: &&Record| matches!(record, Record::NodeFailed { .. });
+        self.records.iter().filter(failed).count()
+    }
+
     /// The operator has every answer, and what was to come has come.
     pub(crate) fn is_at_rest(&self, planner: &Planner) -> bool {
         let status = planner.status();
@@ -237,6 +287,7 @@ impl World {
                 .script
                 .companion_deaths
                 .iter()
+                .chain(&self.script.hangs)
                 .all(|(name, _)| self.done.contains(name))
             && (self.script.goal)(self, &status)
     }
@@ -280,6 +331,10 @@ impl World {
     }
 
     fn operator(&mut self, planner: &Planner) -> Option<Input> {
+        if self.is_halt_unknown() {
+            // Nothing else happens before a report names it.
+            return None;
+        }
         let status = planner.status();
         let next = self.deeds.iter().position(|asked| *asked != Asked::Answered);
         if let Some(index) = next
@@ -317,8 +372,17 @@ impl World {
                 self.node = None;
                 return Some(Input::NodeExited {
                     // The node's own word for "upgrade": a companion's means nothing.
-                    exit: Exit::Code(self.config.conventions.exit_codes.newer_required.unwrap()),
+                    exit: Exit::Code(self.config.conventions.exit_codes.newer_required.unwrap_or(0)),
                     companion: Some("data".to_owned()),
+                });
+            }
+        }
+        for (name, when) in self.script.hangs.clone() {
+            if !self.done.contains(name) && self.node.is_some() && when(self, &status) {
+                self.done.insert(name);
+                self.hangs = true;
+                return Some(Input::NodeUnresponsive {
+                    reason: "no answer for 60 s".to_owned(),
                 });
             }
         }
@@ -334,6 +398,21 @@ impl World {
         let timer = *timer;
         self.timers.remove(&timer);
         Some(Input::TimerFired(timer))
+    }
+}
+
+/// Names the scenario whose test fails.
+pub(crate) struct Named(pub(crate) &'static str);
+
+impl Drop for Named {
+    #[expect(
+        clippy::print_stderr,
+        reason = "the harness shows what a test that fails has said"
+    )]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("in the scenario: {}", self.0);
+        }
     }
 }
 

@@ -15,6 +15,8 @@ pub(crate) struct Durable {
     /// The only version that may run; `None`: the first one.
     pub(crate) version: Option<Version>,
     pub(crate) underway: Option<UpgradePlan>,
+    /// The node has halted, and nothing of it was started since.
+    pub(crate) halted: Option<UpgradePlan>,
     pub(crate) rollback: Option<UpgradePlan>,
     pub(crate) back_to: Option<Version>,
     pub(crate) allowed: Option<Height>,
@@ -39,10 +41,16 @@ impl Durable {
 
     fn take_in(&mut self, record: &Record) {
         match record {
-            Record::Halted { plan } => self.kept = plan.id.0.starts_with("manual-"),
+            Record::Halted { plan } => {
+                self.kept = plan.id.0.starts_with("manual-");
+                self.halted = Some(plan.clone());
+            }
+            Record::StartIntended { .. } => self.halted = None,
             Record::UpgradeIntended { plan, backup, .. } => {
                 self.version = Some(plan.version.clone());
                 self.underway = Some(plan.clone());
+                self.rollback = None;
+                self.halted = None;
                 self.copied = !backup;
                 self.completed = false;
                 self.kept = false;
@@ -66,6 +74,7 @@ impl Durable {
             Record::Restored { .. } => {
                 self.restored = true;
                 self.underway = None;
+                self.halted = None;
                 self.version = self.back_to.clone();
             }
             Record::RolledBack { plan, .. } => {
@@ -85,7 +94,6 @@ impl Durable {
             Record::Scheduled { .. }
             | Record::Staged { .. }
             | Record::ManualPlanned { .. }
-            | Record::StartIntended { .. }
             | Record::NodeStarted { .. }
             | Record::NodeFailed { .. }
             | Record::Healthy { .. }
@@ -97,6 +105,8 @@ impl Durable {
             Record::Downgraded { to, .. } | Record::Forced { version: to, .. } => {
                 self.version = Some(to.clone());
                 self.underway = None;
+                self.rollback = None;
+                self.halted = None;
             }
         }
     }
@@ -144,15 +154,23 @@ impl World {
                     self.folders.contains(to),
                     "VIS-06: a switch to {to}, which is not staged"
                 );
-                assert_eq!(
-                    *to,
-                    durable.version(),
-                    "VIS-01: a switch without a durable intent"
-                );
+                if self.nodes_end() {
+                    self.assert_home_may_name(to);
+                } else {
+                    assert_eq!(
+                        *to,
+                        durable.version(),
+                        "VIS-01: a switch without a durable intent"
+                    );
+                }
                 self.current = to.clone();
+                self.migrating = None;
             }
-            Effect::Start { version, .. } => self.start(version),
-            Effect::FindVersion { .. } | Effect::Migrate { .. } => panic!("this system has none: {effect:?}"),
+            Effect::Start {
+                version, after_halt, ..
+            } => self.start(version, *after_halt),
+            Effect::FindVersion { of, which } => self.find_version(of, *which),
+            Effect::Migrate { from, to } => self.migrate(from, to),
             Effect::SetTimer(timer, after) => {
                 self.timers.insert(*timer, self.now + after.0);
             }
@@ -183,7 +201,9 @@ impl World {
                 "two at a time"
             );
             assert!(self.folders.contains(&plan.version), "VIS-05: it is not staged");
-            self.assert_passed(Hook::BeforeStop, self.config.hooks.before_stop);
+            if !self.nodes_end() || self.node.as_ref().is_some_and(|node| !node.migrates) {
+                self.assert_passed(Hook::BeforeStop, self.config.hooks.before_stop);
+            }
             self.hooks.clear();
             self.before_start = self.config.hooks.before_start;
         }
@@ -191,7 +211,7 @@ impl World {
     }
 
     /// The last run of a hook that blocks ended well.
-    fn assert_passed(&self, hook: Hook, policy: HookPolicy) {
+    pub(super) fn assert_passed(&self, hook: Hook, policy: HookPolicy) {
         let last = self.hooks.iter().rev().find(|(run, _)| *run == hook);
         match policy {
             HookPolicy::Off => {}
@@ -201,7 +221,7 @@ impl World {
     }
 
     /// Nobody but the new order is at work on the node's data.
-    fn assert_quiet(&self, what: &str) {
+    pub(super) fn assert_quiet(&self, what: &str) {
         assert!(self.node.is_none(), "{what} while the node runs");
         assert!(self.question.is_none(), "{what} beside the question");
         assert!(
@@ -286,29 +306,43 @@ impl World {
                 || durable.held
                 || durable.kept
                 || durable.underway.is_some()
-                || durable.rollback.is_some(),
+                || durable.rollback.is_some()
+                || self.hangs,
             "VIS-01: a stop without a durable intent"
         );
         self.node
             .take()
             .expect("VIS-08: a stop is ordered only for a node that runs");
+        self.hangs = false;
+        // Its code says nothing now: it is the one for an upgrade, where there is one.
+        self.wish = None;
         self.inputs.push_back(Input::NodeExited {
             exit: Exit::Code(0),
             companion: None,
         });
     }
 
-    fn start(&mut self, version: &Version) {
+    fn start(&mut self, version: &Version, after_halt: Option<Height>) {
         let durable = self.durable();
         self.assert_quiet("VIS-03: two nodes: a start");
         assert_eq!(
             *version, self.current,
             "the started version is the one that `current` points to"
         );
-        assert_eq!(
-            *version,
-            durable.version(),
-            "VIS-07: another version than the durable intent's"
+        self.assert_may_start(version, &durable);
+        if !self.nodes_end() {
+            assert_eq!(
+                *version,
+                durable.version(),
+                "VIS-07: another version than the durable intent's"
+            );
+        }
+        assert!(
+            after_halt.is_none_or(|height| {
+                height.0 == self.data.height && (self.data.writer < *version || self.nodes_end())
+            }),
+            "{version} is told {after_halt:?} on {:?}",
+            self.data
         );
         assert!(!durable.held, "the operator keeps the node stopped");
         assert!(!self.stop_requested, "VIS-08: a start after the request to stop");
@@ -318,22 +352,16 @@ impl World {
             "VIS-11: a start between the rollback's intent and its end"
         );
         assert!(
-            *version >= self.data.writer,
+            *version >= self.data.writer || self.nodes_end(),
             "VIS-07: {version} on the data of {}",
             self.data.writer
         );
         if let Some(plan) = &durable.underway {
             assert!(durable.copied, "the backup comes before the start");
             if self.data.writer != plan.version {
-                // It may have been configured, or no longer be, since the intent.
-                let policy = if self.before_start == HookPolicy::Off {
-                    HookPolicy::Off
-                } else {
-                    self.config.hooks.before_start
-                };
-                self.assert_passed(Hook::BeforeStart, policy);
+                self.assert_passed(Hook::BeforeStart, self.before_start_policy());
             }
-        } else if durable.rollback.is_none() {
+        } else if durable.rollback.is_none() && !self.is_going_back() {
             let intent =
                 self.records.iter().rev().find(|record| {
                     matches!(record, Record::StartIntended { .. } | Record::NodeStarted { .. })
@@ -344,20 +372,45 @@ impl World {
             );
         }
         self.started.push(version.clone());
-        self.next_pid += 1;
-        let refuses = self.script.old_refuses && self.halt(version).is_some();
+        let refuses = self.script.old_refuses && !self.nodes_end() && self.halt(version).is_some();
         let crashes = *version != old() && self.fails("new crashes", self.script.new_crashes);
-        self.data.writer = self.data.writer.clone().max(version.clone());
+        self.data.writer = if self.nodes_end() {
+            // It may have gone back.
+            version.clone()
+        } else {
+            self.data.writer.clone().max(version.clone())
+        };
+        self.wish = None;
+        self.run(version, false);
+        if let Some(node) = &mut self.node {
+            node.refuses = refuses;
+            node.crashes = crashes;
+        }
+    }
+
+    pub(super) fn run(&mut self, version: &Version, migrates: bool) {
+        self.next_pid += 1;
         self.node = Some(NodeProcess {
             pid: self.next_pid,
             version: version.clone(),
-            refuses,
-            crashes,
+            refuses: false,
+            crashes: false,
+            migrates,
+            started_at: self.data.height,
         });
         self.inputs.push_back(Input::NodeStarted {
             process: Process { pid: self.next_pid },
             exit_to_exec_us: Some(300),
         });
+    }
+
+    /// It may have been configured, or no longer be, since the intent.
+    pub(super) fn before_start_policy(&self) -> HookPolicy {
+        if self.before_start == HookPolicy::Off {
+            HookPolicy::Off
+        } else {
+            self.config.hooks.before_start
+        }
     }
 
     /// What is answered "done" holds, also when visor dies right after.

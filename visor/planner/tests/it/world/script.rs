@@ -131,6 +131,14 @@ pub(crate) fn hooked(before_stop: HookPolicy, before_start: HookPolicy, after_su
     config
 }
 
+/// The last block's height is reached.
+pub(crate) fn late(world: &World) -> bool {
+    world.data.height >= H
+}
+
+/// When a process of this version does it.
+pub(crate) type WhenOf = fn(&World, &Version) -> bool;
+
 pub(crate) type When = fn(&World, &Status) -> bool;
 
 /// What the operator changes in the configuration, once.
@@ -183,8 +191,20 @@ pub(crate) struct Script {
     pub(crate) announced_twice: bool,
     /// The upgrade is staged only after this many attempts have failed.
     pub(crate) staging_failures: u32,
-    /// Nothing is staged before its height is reached.
-    pub(crate) staged_late: bool,
+    /// Nothing is staged before.
+    pub(crate) staged_when: fn(&World) -> bool,
+    /// Folders that were there from the start.
+    pub(crate) installed: Vec<Version>,
+    /// The node never reports.
+    pub(crate) silent: bool,
+    /// A node of this version ends with this code by itself.
+    pub(crate) ends: Vec<(WhenOf, i32)>,
+    /// So does the migration to this version.
+    pub(crate) migration_ends: Vec<(WhenOf, i32)>,
+    /// So many migrations fail.
+    pub(crate) migration_failures: u32,
+    /// The node gives no answer, once each.
+    pub(crate) hangs: Vec<(&'static str, When)>,
     /// So many starts of the new version crash, after it has written to the data.
     pub(crate) new_crashes: u32,
     /// The new version makes no block.
@@ -214,7 +234,13 @@ impl Default for Script {
             plans: vec![Planned::new(plan(), 2)],
             announced_twice: false,
             staging_failures: 0,
-            staged_late: false,
+            staged_when: |_| true,
+            installed: Vec::new(),
+            silent: false,
+            ends: Vec::new(),
+            migration_ends: Vec::new(),
+            migration_failures: 0,
+            hangs: Vec::new(),
             new_crashes: 0,
             new_stalls: false,
             old_crash_at: None,

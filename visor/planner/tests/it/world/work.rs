@@ -91,7 +91,7 @@ impl World {
                 reason: "expected another SHA-256".to_owned(),
             });
         }
-        if self.script.staged_late && self.data.height < plan.height.0 {
+        if !(self.script.staged_when)(self) {
             return None;
         }
         self.staging = None;
