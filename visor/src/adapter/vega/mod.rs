@@ -96,9 +96,10 @@ impl Vega {
     /// # Errors
     /// When the home's files cannot be used.
     pub(crate) fn open(home: Home) -> Result<Self, CommandError> {
-        let settings = config::read(&home.config())?.settings;
+        let config::Read { settings, unknown } = config::read(&home.config())?;
         let names = Names::read(&home, &settings.upgrade_folders)?;
-        let vega = Self::with(home, settings, names);
+        let vega = Self::with(home, settings.clone(), names);
+        vega.take_over(settings, unknown);
         vega.begin()
             .map_err(|error| CommandError::new(exit_code::CONFIG, error))?;
         Ok(vega)

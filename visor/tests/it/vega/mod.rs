@@ -1,6 +1,7 @@
 //! Homes of Vega's visor under ours, with a core and a data node that are real processes.
 
 mod fake;
+mod files;
 mod install;
 mod log;
 mod releases;
