@@ -292,7 +292,8 @@ impl Planner {
             // A node that is known to have halted is started all the same: it alone can report what it waits for, and it
             // refuses to execute anything.
             self.halted = None;
-            self.start(now, "restart", effects);
+            let is_first = self.restarts_total == 0 && self.last_failure.is_none();
+            self.start(now, if is_first { "start" } else { "restart" }, effects);
         }
     }
 

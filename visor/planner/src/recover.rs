@@ -145,6 +145,14 @@ pub fn recover(
         }
         if planner.held {
             planner.stop_node(&mut effects);
+        } else if conventions.home_decides
+            && running
+                .as_ref()
+                .is_some_and(|running| *running != planner.current)
+        {
+            // Somebody has named another version while this one ran and no visor watched.
+            planner.start_on_exit = true;
+            planner.stop_node(&mut effects);
         }
     } else {
         if !has_link {

@@ -214,3 +214,28 @@ fn a_system_without_migrations_is_not_asked_for_one() {
     let (_, effects) = recover(config, Timestamp(20), &[], found).unwrap();
     assert!(starts(&effects.0, &old()), "{effects:?}");
 }
+
+#[test]
+fn a_node_of_another_version_than_the_home_names_is_replaced() {
+    let records = [Record::StartIntended {
+        version: old(),
+        at: Timestamp(0),
+    }];
+    let node = |version| Some((Process { pid: 5 }, Some(version)));
+    let mut found = at_home(&new(), None);
+    found.node = node(old());
+    let (mut planner, effects) = recovered(&records, found);
+    assert_eq!(effects, [Effect::Stop]);
+    let ended = Input::NodeExited {
+        exit: Exit::Code(0),
+        companion: None,
+    };
+    let effects = planner.step(Timestamp(21), ended).0;
+    assert!(starts(&effects, &new()), "{effects:?}");
+    assert!(planner.status().problems.is_empty());
+    // One of the version that it names runs on.
+    let mut found = at_home(&old(), None);
+    found.node = node(old());
+    let (_, effects) = recovered(&records, found);
+    assert!(!effects.contains(&Effect::Stop), "{effects:?}");
+}
