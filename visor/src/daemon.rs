@@ -37,6 +37,7 @@ use crate::process::Exit;
 use crate::reporter::{Reporter, Reports};
 use crate::rpc::{self, Ticket};
 use crate::service_manager::ServiceManager;
+use crate::signals;
 use crate::staging::{Order, Outcome};
 use crate::status;
 
@@ -146,26 +147,42 @@ pub(crate) async fn run(
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    quit: Signal,
     hangup: Signal,
+    user: [Signal; 2],
 }
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
-        Ok(Self {
+        let listening = Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
             hangup: signal(SignalKind::hangup())?,
-        })
+            user: [
+                signal(SignalKind::user_defined1())?,
+                signal(SignalKind::user_defined2())?,
+            ],
+        };
+        signals::release();
+        Ok(listening)
     }
 
     /// The next request.
     async fn next(&mut self) -> Asked {
-        tokio::select! {
-            _ = self.terminate.recv() => Asked::Stop,
-            _ = self.interrupt.recv() => Asked::Stop,
+        let [user_1, user_2] = &mut self.user;
+        let (name, asked) = tokio::select! {
+            _ = self.terminate.recv() => ("SIGTERM", Asked::Stop),
+            _ = self.interrupt.recv() => ("SIGINT", Asked::Stop),
+            _ = self.quit.recv() => ("SIGQUIT", Asked::Stop),
             // A lost terminal must not end the node.
-            _ = self.hangup.recv() => Asked::Reload,
-        }
+            _ = self.hangup.recv() => ("SIGHUP", Asked::Reload),
+            // By default they would end visor, and leave the node without one.
+            _ = user_1.recv() => ("SIGUSR1", Asked::Nothing),
+            _ = user_2.recv() => ("SIGUSR2", Asked::Nothing),
+        };
+        tracing::info!(signal.name = name, "received a signal");
+        asked
     }
 }
 
@@ -173,6 +190,7 @@ impl Signals {
 enum Asked {
     Stop,
     Reload,
+    Nothing,
 }
 
 /// Where facts arrive.
@@ -276,6 +294,7 @@ impl Daemon {
                         tracing::info!(stop.requests = asked, "asked to stop; stopping the node first");
                         self.queue.push_back(Input::StopRequested);
                     }
+                    Asked::Nothing => {}
                     Asked::Reload => {
                         manager.reloading();
                         self.reload();

@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::adapter::casper::own;
 use crate::fault;
 use crate::run_config::{RunConfig, is_version};
 
@@ -87,7 +88,8 @@ impl Home {
             source,
         })?;
         let home = Self { root };
-        if !home.config().exists() {
+        // A launcher's folder has a configuration only when somebody wants one.
+        if !home.config().exists() && !own::note(&home.root).exists() {
             return Err(HomeError::NotInitialised { path: home.root });
         }
         check_socket_path(&home.socket(), "home folder of visor")?;

@@ -30,6 +30,7 @@ pub mod reporter;
 pub mod rpc;
 pub mod run_config;
 pub mod service_manager;
+mod signals;
 pub mod staging;
 mod status;
 pub mod swap;

@@ -70,6 +70,7 @@ fn try_flock(file: &File) -> io::Result<bool> {
 #[derive(Debug)]
 pub struct VisorLock {
     held: OwnedFd,
+    inherited: bool,
 }
 
 impl VisorLock {
@@ -86,7 +87,10 @@ impl VisorLock {
         let began = Instant::now();
         // The image before this one held it, and left it open for this one.
         if let Some(held) = inherited(&file).map_err(failed)? {
-            return Ok(Self { held });
+            return Ok(Self {
+                held,
+                inherited: true,
+            });
         }
         while !try_flock(&file).map_err(failed)? {
             let mut holder = String::new();
@@ -116,7 +120,16 @@ impl VisorLock {
         fault::point("lock-emptied");
         file.seek(SeekFrom::Start(0)).map_err(failed)?;
         writeln!(file, "{}", std::process::id()).map_err(failed)?;
-        Ok(Self { held: file.into() })
+        Ok(Self {
+            held: file.into(),
+            inherited: false,
+        })
+    }
+
+    /// The image before this one held it: this process has replaced itself, and was called so once already.
+    #[must_use]
+    pub fn is_inherited(&self) -> bool {
+        self.inherited
     }
 
     /// Runs `execute`, which replaces the program of this process, with a lock that the new program inherits.

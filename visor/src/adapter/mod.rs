@@ -31,6 +31,9 @@ pub(crate) fn of_home(home: &Home) -> Box<dyn Adapter> {
     if vega::is_vega_home(home) {
         return Box::new(vega::Vega::look(home.clone()));
     }
+    if let Ok(Some(roots)) = casper::own::read(home.root()) {
+        return Box::new(casper::Casper::at(roots.settings()));
+    }
     Box::new(governance::Governance::unpinned(home.clone()))
 }
 

@@ -1,6 +1,7 @@
 //! The command line: one file per command. What a command needs is the files of one home; orders also need the visor that
 //! runs there, and its socket.
 
+mod casper;
 mod client;
 mod command_error;
 mod config;
@@ -28,7 +29,7 @@ mod version;
 
 pub use command_error::{CommandError, chain};
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 
@@ -98,7 +99,7 @@ struct HomeArgument {
     home: PathBuf,
 }
 
-/// Runs one command line and returns the exit code.
+/// Runs one command line and returns the exit code. Called by the launcher's name, the program is the launcher.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     if arguments
@@ -106,6 +107,12 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         .is_some_and(|program| vegavisor::is_named_so(program))
     {
         return vegavisor::main(arguments);
+    }
+    if arguments
+        .first()
+        .is_some_and(|program| casper::is_named_so(program))
+    {
+        return casper::main(arguments);
     }
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
@@ -146,6 +153,16 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
             complain(&format!("visor: failed to {}", chain(&error)));
             error.exit_code()
         }
+    }
+}
+
+/// What the program ends with after a panic, by the name that it was called by.
+#[must_use]
+pub fn code_of_a_bug(program: Option<&OsStr>) -> u8 {
+    if program.is_some_and(casper::is_named_so) {
+        casper::BUG
+    } else {
+        exit_code::BUG
     }
 }
 

@@ -1,6 +1,6 @@
 //! `visor run`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tracing_subscriber::Layer as _;
@@ -9,7 +9,8 @@ use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use super::{CommandError, HomeArgument};
+use super::CommandError;
+use super::casper::{self, LauncherArguments};
 use crate::adapter;
 use crate::config::{Log, LogFormat};
 use crate::daemon::{self, Ended};
@@ -20,18 +21,35 @@ use crate::process::re_exec;
 
 #[derive(clap::Args)]
 pub(super) struct RunArguments {
+    /// The home of visor
+    #[arg(long, env = "VISOR_HOME", value_name = "DIR", required_unless_present = "casper")]
+    home: Option<PathBuf>,
+    /// Do what casper-node-launcher does, in the folders that CASPER_BIN_DIR and CASPER_CONFIG_DIR name
+    #[arg(long)]
+    casper: bool,
     #[command(flatten)]
-    home: HomeArgument,
+    launcher: LauncherArguments,
 }
 
 pub(super) fn run(arguments: &RunArguments) -> Result<u8, CommandError> {
-    run_home(&arguments.home.home)
+    if !arguments.casper && arguments.launcher.is_forcing() {
+        return Err(CommandError::new(exit_code::USAGE, "force a version: expected --casper beside it"));
+    }
+    match &arguments.home {
+        Some(home) if !arguments.casper => run_home(home),
+        Some(_) | None => Ok(casper::launch(&arguments.launcher)),
+    }
 }
 
 /// Runs the visor of a home, whichever chain system it is of.
 pub(super) fn run_home(home: &Path) -> Result<u8, CommandError> {
     let home = Home::open(home)?;
-    let config = adapter::of_home(&home).read_config()?;
+    let looking = adapter::of_home(&home);
+    if looking.name() == "casper" {
+        let refusal = "run this home: it belongs to a casper-node-launcher; expected `visor run --casper`, or the launcher's name";
+        return Err(CommandError::new(exit_code::USAGE, refusal));
+    }
+    let config = looking.read_config()?;
     // Before anything is looked at: what another visor is changing must not be read.
     let lock = VisorLock::acquire(&home.visor_lock())?;
     start_log(&config.log);
