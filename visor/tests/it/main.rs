@@ -9,6 +9,7 @@
 
 mod backup;
 mod bad_input;
+mod casper;
 mod by_hand;
 mod companions;
 mod conditions_disk;
