@@ -96,14 +96,6 @@ impl Planner {
             Meaning::Failure => {}
         }
         let reason = self.exit_reason(exit, companion);
-        if let Some(plan) = self.unseen_halt() {
-            self.last_failure = Some(reason);
-            for timer in [Timer::FirstReport, Timer::Progress, Timer::Healthy] {
-                effects.push(Effect::CancelTimer(timer));
-            }
-            self.halted_at(now, plan, effects);
-            return;
-        }
         if self.waits_at_halt() {
             // It had halted, so that its end changes nothing.
             self.last_failure = Some(reason);

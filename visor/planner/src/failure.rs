@@ -92,6 +92,7 @@ impl Planner {
         }
         self.node = Node::Absent;
         self.connected = false;
+        self.see_halt(effects);
         if self.stopping {
             effects.push(Effect::Append(Record::Stopped { at: now }));
             effects.push(Effect::Exit(ExitReason::Stopped));

@@ -58,8 +58,23 @@ impl Planner {
         self.stop_node(effects);
     }
 
-    /// The upgrade whose height a node had reached when it ended, without having said that it halts. Such a node would forget it.
-    pub(crate) fn unseen_halt(&self) -> Option<UpgradePlan> {
+    /// A node has ended, by itself or not, at the height of an upgrade without having said that it halts. It would forget it, so that
+    /// nobody could say it later.
+    pub(crate) fn see_halt(&mut self, effects: &mut Vec<Effect>) {
+        let Some(plan) = self.unseen_halt() else {
+            return;
+        };
+        effects.push(Effect::Append(Record::Halted { plan: plan.clone() }));
+        effects.push(Effect::Notify(Notice::Halted {
+            height: plan.height,
+            version: plan.version.clone(),
+            staged: self.staging.is_complete(&plan),
+        }));
+        self.forget_before_stop();
+        self.halted = Some(plan);
+    }
+
+    fn unseen_halt(&self) -> Option<UpgradePlan> {
         if self.config.conventions.halt_is_durable
             || self.halted.is_some()
             || self.underway.is_some()

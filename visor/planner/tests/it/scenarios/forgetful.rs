@@ -97,6 +97,22 @@ fn waiting() -> Vec<Scenario> {
             },
         ),
         (
+            "a node that dies between its last block and the word of its halt",
+            Script {
+                halt_told_late: true,
+                ..late.clone()
+            },
+        ),
+        (
+            "a node that gives no answer between its last block and the word of its halt",
+            Script {
+                config: config(),
+                halt_told_late: true,
+                hangs: vec![("hangs at H", |world, _| world.data.height >= H)],
+                ..Script::default()
+            },
+        ),
+        (
             "a node that gives no answer, before and at its halt",
             Script {
                 config: config(),

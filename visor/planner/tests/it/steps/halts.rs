@@ -332,3 +332,33 @@ fn a_node_that_gives_no_answer_is_stopped_and_its_end_is_a_failure() {
     );
     assert_eq!(planner.status().phase, Phase::Retrying);
 }
+
+#[test]
+fn a_node_that_is_stopped_at_its_height_before_it_says_that_it_halts_has_halted_too() {
+    let at_height = || {
+        let (mut planner, _) = recover(forgetful(), Timestamp(0), &[], observed()).unwrap();
+        let _ = started(&mut planner, 1, None);
+        let _ = planner.step(Timestamp(2), Input::NodeReported(report(H, None)));
+        planner
+    };
+    let mut planner = at_height();
+    let _ = order(&mut planner, Order::StopNode);
+    assert_eq!(ended(&mut planner, 10, 0)[0], halted_record());
+    let effects = order(&mut planner, Order::StartNode);
+    assert!(!effects.iter().any(is_start), "{effects:?}");
+
+    let mut planner = at_height();
+    let _ = planner.step(Timestamp(3), Input::StopRequested);
+    assert_eq!(ended(&mut planner, 10, 0)[0], halted_record());
+
+    let mut planner = at_height();
+    let silent = Input::NodeUnresponsive {
+        reason: "no answer for 60 s".to_owned(),
+    };
+    let _ = planner.step(Timestamp(3), silent);
+    let effects = ended(&mut planner, 10, 0);
+    assert_eq!(effects[0], halted_record());
+    assert_eq!(planner.status().phase, Phase::Halting);
+    let effects = planner.step(Timestamp(12), staged()).0;
+    assert!(is_upgrade(&effects), "{effects:?}");
+}

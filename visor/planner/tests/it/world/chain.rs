@@ -17,7 +17,7 @@ impl World {
         } else if node.refuses {
             self.config.conventions.exit_codes.newer_required.map(Exit::Code)
         } else if self.script.old_crash_at == Some(self.data.height)
-            && !self.is_halt_unknown()
+            && (!self.is_halt_unknown() || self.told_height == self.data.height)
             && self.done.insert("old crash")
         {
             Some(Exit::Code(1))
@@ -25,7 +25,7 @@ impl World {
             self.code_of_end(&node).map(Exit::Code)
         };
         if let Some(exit) = exit {
-            self.node = None;
+            self.end_node();
             self.wish(&node, exit);
             return Some(Input::NodeExited {
                 exit,
@@ -37,7 +37,16 @@ impl World {
             // Something has to happen.
             return Some(Input::NodeLinkLost);
         }
-        Some(Input::NodeReported(self.report(&node.version)))
+        let mut report = self.report(&node.version);
+        if self.script.halt_told_late
+            && let Some(running) = &mut self.node
+            && report.halt.is_some()
+            && !core::mem::replace(&mut running.told_height, true)
+        {
+            report.halt = None;
+        }
+        self.told_height = self.data.height;
+        Some(Input::NodeReported(report))
     }
 
     pub(super) fn make_block(&mut self, version: &Version) {

@@ -33,6 +33,8 @@ struct NodeProcess {
     crashes: bool,
     /// It is no node but the migration to this version.
     migrates: bool,
+    /// It has reported the height of its halt.
+    told_height: bool,
     /// The height of the data then: a system's nodes may forget all halts up to it.
     started_at: u64,
 }
@@ -81,6 +83,8 @@ pub(crate) struct World {
     pub(crate) config: Config,
     folders: BTreeSet<Version>,
     node: Option<NodeProcess>,
+    /// It has just ended at its halt, and no record says so.
+    ended_unknown: Option<NodeProcess>,
     pub(crate) data: Data,
     /// A restore was cut off.
     torn: bool,
@@ -109,6 +113,8 @@ pub(crate) struct World {
     migration_seen: bool,
     /// The node gives no answer.
     hangs: bool,
+    /// The last height that this visor was told.
+    told_height: u64,
     inputs: VecDeque<Input>,
     timers: BTreeMap<Timer, u64>,
     staging: Option<UpgradePlan>,
@@ -129,6 +135,7 @@ impl World {
             config: script.config.clone(),
             folders: script.installed.iter().cloned().chain([old()]).collect(),
             node: None,
+            ended_unknown: None,
             data: Data {
                 writer: old(),
                 migrated: old(),
@@ -151,6 +158,7 @@ impl World {
             wish: None,
             migration_seen: false,
             hangs: false,
+            told_height: 0,
             inputs: VecDeque::new(),
             timers: BTreeMap::new(),
             staging: None,
@@ -171,9 +179,14 @@ impl World {
 
     /// `tells`: the folder of the running node's binary can be told.
     pub(crate) fn recover_seeing(&mut self, tells: bool) -> (Planner, Effects) {
+        if let Some(node) = self.ended_unknown.take() {
+            // It lives on, as in `kill_node`.
+            self.node = Some(node);
+        }
         self.wish = None;
         self.migration_seen = false;
         self.hangs = false;
+        self.told_height = 0;
         self.inputs.clear();
         self.timers.clear();
         self.staging = None;
@@ -203,6 +216,14 @@ impl World {
             seed: 7,
         };
         recover(self.config.clone(), self.now(), &self.records, observed).expect("the host can be recovered")
+    }
+
+    /// The node ends, and the visor that runs is told.
+    fn end_node(&mut self) -> Option<NodeProcess> {
+        let is_unknown = self.is_halt_unknown();
+        let node = self.node.take();
+        self.ended_unknown = node.clone().filter(|_| is_unknown);
+        node
     }
 
     /// The node dies while nobody watches. One that would forget its halt lives on while nobody else knows of it: nothing could be done
@@ -331,8 +352,8 @@ impl World {
     }
 
     fn operator(&mut self, planner: &Planner) -> Option<Input> {
-        if self.is_halt_unknown() {
-            // Nothing else happens before a report names it.
+        if self.is_halt_unknown() && self.told_height < self.data.height {
+            // Nothing else happens before a report names its height.
             return None;
         }
         let status = planner.status();
@@ -369,7 +390,7 @@ impl World {
         for (name, when) in self.script.companion_deaths.clone() {
             if !self.done.contains(name) && self.node.is_some() && when(self, &status) {
                 self.done.insert(name);
-                self.node = None;
+                self.end_node();
                 return Some(Input::NodeExited {
                     // The node's own word for "upgrade": a companion's means nothing.
                     exit: Exit::Code(self.config.conventions.exit_codes.newer_required.unwrap_or(0)),

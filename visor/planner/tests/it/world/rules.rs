@@ -207,6 +207,9 @@ impl World {
             self.hooks.clear();
             self.before_start = self.config.hooks.before_start;
         }
+        if matches!(record, Record::Halted { .. } | Record::UpgradeIntended { .. }) {
+            self.ended_unknown = None;
+        }
         self.records.push(record.clone());
     }
 
@@ -310,8 +313,7 @@ impl World {
                 || self.hangs,
             "VIS-01: a stop without a durable intent"
         );
-        self.node
-            .take()
+        self.end_node()
             .expect("VIS-08: a stop is ordered only for a node that runs");
         self.hangs = false;
         // Its code says nothing now: it is the one for an upgrade, where there is one.
@@ -390,12 +392,14 @@ impl World {
 
     pub(super) fn run(&mut self, version: &Version, migrates: bool) {
         self.next_pid += 1;
+        self.ended_unknown = None;
         self.node = Some(NodeProcess {
             pid: self.next_pid,
             version: version.clone(),
             refuses: false,
             crashes: false,
             migrates,
+            told_height: false,
             started_at: self.data.height,
         });
         self.inputs.push_back(Input::NodeStarted {

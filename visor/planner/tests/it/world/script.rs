@@ -195,6 +195,8 @@ pub(crate) struct Script {
     pub(crate) staged_when: fn(&World) -> bool,
     /// Folders that were there from the start.
     pub(crate) installed: Vec<Version>,
+    /// The node first reports the height of its halt, and the halt itself only later.
+    pub(crate) halt_told_late: bool,
     /// The node never reports.
     pub(crate) silent: bool,
     /// A node of this version ends with this code by itself.
@@ -236,6 +238,7 @@ impl Default for Script {
             staging_failures: 0,
             staged_when: |_| true,
             installed: Vec::new(),
+            halt_told_late: false,
             silent: false,
             ends: Vec::new(),
             migration_ends: Vec::new(),
