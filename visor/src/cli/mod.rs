@@ -99,7 +99,7 @@ struct HomeArgument {
     home: PathBuf,
 }
 
-/// Runs one command line and returns the exit code. Called by the launcher's name, the program is the launcher.
+/// Runs one command line and returns the exit code. Called by the name of a tool that it replaces, the program is that tool.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     if arguments
@@ -161,6 +161,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 pub fn code_of_a_bug(program: Option<&OsStr>) -> u8 {
     if program.is_some_and(casper::is_named_so) {
         casper::BUG
+    } else if program.is_some_and(vegavisor::is_named_so) {
+        vegavisor::FAILED
     } else {
         exit_code::BUG
     }

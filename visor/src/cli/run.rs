@@ -22,7 +22,12 @@ use crate::process::re_exec;
 #[derive(clap::Args)]
 pub(super) struct RunArguments {
     /// The home of visor
-    #[arg(long, env = "VISOR_HOME", value_name = "DIR", required_unless_present = "casper")]
+    #[arg(
+        long,
+        env = "VISOR_HOME",
+        value_name = "DIR",
+        required_unless_present = "casper"
+    )]
     home: Option<PathBuf>,
     /// Do what casper-node-launcher does, in the folders that CASPER_BIN_DIR and CASPER_CONFIG_DIR name
     #[arg(long)]
@@ -33,7 +38,10 @@ pub(super) struct RunArguments {
 
 pub(super) fn run(arguments: &RunArguments) -> Result<u8, CommandError> {
     if !arguments.casper && arguments.launcher.is_forcing() {
-        return Err(CommandError::new(exit_code::USAGE, "force a version: expected --casper beside it"));
+        return Err(CommandError::new(
+            exit_code::USAGE,
+            "force a version: expected --casper beside it",
+        ));
     }
     match &arguments.home {
         Some(home) if !arguments.casper => run_home(home),

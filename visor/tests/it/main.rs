@@ -9,8 +9,8 @@
 
 mod backup;
 mod bad_input;
-mod casper;
 mod by_hand;
+mod casper;
 mod companions;
 mod conditions_disk;
 mod conditions_node;

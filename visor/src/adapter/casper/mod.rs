@@ -12,10 +12,10 @@ mod layout;
 mod link;
 pub(crate) mod own;
 pub(crate) mod shutdown_script;
-pub(crate) mod strangers;
 mod stager;
 mod state;
 mod status;
+pub(crate) mod strangers;
 mod version;
 mod watch;
 

@@ -18,27 +18,30 @@ struct Place {
 /// flag itself.
 const SWITCHES: [&str; 4] = ["--help", "-h", "--verbose", "--no-version-check"];
 
-fn find(arguments: &[String], flag: &str) -> Option<Place> {
+/// Every place of a flag, in their order.
+fn places(arguments: &[String], flag: &str) -> Vec<Place> {
+    let mut places = Vec::new();
     let mut at = 0;
     while let Some(argument) = arguments.get(at) {
         // Everything after this is no flag.
         if argument == "--" {
-            return None;
+            break;
         }
-        if argument == flag {
-            let count = 1 + usize::from(takes_next(arguments, at));
-            return Some(Place { at, count });
-        }
-        if let Some(rest) = argument.strip_prefix(flag)
-            && rest.starts_with('=')
-        {
-            return Some(Place { at, count: 1 });
+        let found = match argument.strip_prefix(flag) {
+            Some("") => Some(1 + usize::from(takes_next(arguments, at))),
+            Some(rest) if rest.starts_with('=') => Some(1),
+            Some(_) | None => None,
+        };
+        if let Some(count) = found {
+            places.push(Place { at, count });
+            at += count;
+            continue;
         }
         // The value of another flag is not looked at.
         let skipped = is_flag(argument) && !argument.contains('=') && takes_next(arguments, at);
         at += 1 + usize::from(skipped);
     }
-    None
+    places
 }
 
 fn is_flag(argument: &str) -> bool {
@@ -55,10 +58,11 @@ fn is_negative(text: &str) -> bool {
     text.len() > 1 && text.starts_with('-') && text[1..].bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// The value of a flag, in both forms; nothing when the flag is not there. A flag at the very end has an empty one.
+/// The value of a flag, in both forms; nothing when the flag is not there. The last one counts, as for the programs themselves. A flag
+/// at the very end has an empty one.
 #[must_use]
 pub(crate) fn value<'a>(arguments: &'a [String], flag: &str) -> Option<&'a str> {
-    let place = find(arguments, flag)?;
+    let place = places(arguments, flag).pop()?;
     if place.count == 2 {
         return arguments.get(place.at + 1).map(String::as_str);
     }
@@ -70,7 +74,7 @@ pub(crate) fn value<'a>(arguments: &'a [String], flag: &str) -> Option<&'a str> 
 #[must_use]
 pub(crate) fn without(arguments: &[String], flag: &str) -> Vec<String> {
     let mut left = arguments.to_vec();
-    while let Some(place) = find(&left, flag) {
+    for place in places(arguments, flag).into_iter().rev() {
         left.drain(place.at..place.at + place.count);
     }
     left
@@ -119,6 +123,7 @@ mod tests {
             ("node --tendermint-home /t", None),
             ("node --homes /t", None),
             ("node --note --home /x", Some("/x")),
+            ("node --home /y --home=/x", Some("/x")),
             ("node --log=--home /x", None),
             ("node -- --home /x", None),
             ("node /a/--home /x", None),

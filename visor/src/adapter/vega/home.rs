@@ -157,8 +157,11 @@ impl Names {
     /// # Errors
     /// The system's answer.
     pub(super) fn keep(&mut self, home: &Home, folder: &str, version: &str) -> Result<(), VegaHomeError> {
-        if self.kept.get(folder).is_some_and(|kept| kept == version) {
-            return Ok(());
+        match self.kept.get(folder) {
+            Some(kept) if kept == version => return Ok(()),
+            // No map changes what such a folder is called.
+            None if folder == version && is_release_tag(folder) => return Ok(()),
+            Some(_) | None => {}
         }
         let mut kept = self.kept.clone();
         kept.insert(folder.to_owned(), version.to_owned());

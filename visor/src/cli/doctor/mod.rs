@@ -133,6 +133,7 @@ struct Patient {
     upgrades: Vec<Known>,
     network: bool,
     offline: bool,
+    is_vega: bool,
 }
 
 impl Patient {
@@ -174,6 +175,7 @@ pub(super) fn doctor(arguments: &DoctorArguments) -> Result<u8, CommandError> {
         current,
         network: arguments.network,
         offline: arguments.offline,
+        is_vega,
         home,
     };
     super::run::runtime()?.block_on(async {
@@ -182,7 +184,7 @@ pub(super) fn doctor(arguments: &DoctorArguments) -> Result<u8, CommandError> {
             patient.report = Some(node::report(&run.node.socket).await);
         }
         home::check(&patient, &mut findings);
-        if is_vega {
+        if patient.is_vega {
             vega::check(&patient, &mut findings).await;
         } else {
             binary::check(&patient, &mut findings).await;

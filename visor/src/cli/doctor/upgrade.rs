@@ -64,10 +64,14 @@ pub(super) fn staged(patient: &Patient, next: &Known, findings: &mut Findings) {
         findings.fail(
             "upgrade.staged",
             format!("{} is not staged: {}", next.version, next.staging_problem),
-            format!(
-                "repair that, then `visor stage`; or put it in place by hand: `visor stage {} --binary PATH`",
-                next.version
-            ),
+            if patient.is_vega {
+                "repair that; visor looks again by itself, and at once after `visor stage`".to_owned()
+            } else {
+                format!(
+                    "repair that, then `visor stage`; or put it in place by hand: `visor stage {} --binary PATH`",
+                    next.version
+                )
+            },
         );
     } else if patient.status.is_some() {
         findings.warn(

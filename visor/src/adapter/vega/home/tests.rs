@@ -160,7 +160,11 @@ fn a_folder_keeps_its_name_whatever_becomes_of_the_map() {
     let mut before = names(&home, &[("v0.80.0", "eighty")]);
     before.keep(&home, "genesis", "genesis").unwrap();
     before.keep(&home, "eighty", "v0.80.0").unwrap();
+    let written = fs::read(home.root().join(NAMES)).unwrap();
+    // What is so, or cannot be otherwise, is not written.
     before.keep(&home, "eighty", "v0.80.0").unwrap();
+    before.keep(&home, "v0.81.0", "v0.81.0").unwrap();
+    assert_eq!(fs::read(home.root().join(NAMES)).unwrap(), written);
     // The entry is gone, and genesis has got one.
     let after = names(&home, &[("v0.74.0", "genesis")]);
     assert_eq!(after.version_of("eighty"), "v0.80.0");
