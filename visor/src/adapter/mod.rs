@@ -271,6 +271,11 @@ pub(crate) trait Stager: Send {
     /// One attempt: the version is complete, verified and durable, or why it is not. Repeated with growing delays until it succeeds.
     fn attempt(&self) -> LocalBoxFuture<'_, Result<(), String>>;
 
+    /// Ends when the operator has changed something that lets the next attempt be worth its while before its time.
+    fn changed(&self) -> LocalBoxFuture<'_, ()> {
+        Box::pin(std::future::pending())
+    }
+
     /// Removes what is incomplete: it is no longer wanted. Best effort.
     fn abandon(&self);
 }

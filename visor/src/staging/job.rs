@@ -81,6 +81,9 @@ async fn until_staged(
         if outcomes.send((order.clone(), outcome)).await.is_err() || done {
             return;
         }
-        tokio::time::sleep(delays.next_delay()).await;
+        tokio::select! {
+            () = tokio::time::sleep(delays.next_delay()) => {}
+            () = stager.changed() => delays.reset(),
+        }
     }
 }

@@ -3,6 +3,8 @@
 mod fake;
 mod files;
 mod install;
+mod install_download;
+mod install_scene;
 mod log;
 mod releases;
 mod scene;

@@ -3,6 +3,8 @@
 //! What has arrived lies in one file, and beside it stands what it is a part of: a part of anything else is thrown away. Nothing is held in
 //! memory, and nothing here is executable or trusted.
 
+mod error;
+
 use std::fs::{self, OpenOptions};
 use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -12,6 +14,8 @@ use reqwest::header::{CONTENT_RANGE, ETAG, IF_RANGE, RANGE};
 use reqwest::{RequestBuilder, Response, StatusCode};
 use serde::{Deserialize, Serialize};
 
+pub use self::error::DownloadError;
+use self::error::io_error;
 use crate::fault;
 use crate::home::write_durably;
 
@@ -19,80 +23,6 @@ use crate::home::write_durably;
 const PART: &str = "asset.part";
 /// What they are a part of.
 const ORIGIN: &str = "asset.json";
-
-/// Why a file of a release is not here.
-#[derive(Debug, thiserror::Error)]
-pub enum DownloadError {
-    /// The server could not be reached, or broke off.
-    #[error("download {asset}: broken off after {arrived} bytes, from where the next attempt goes on")]
-    Http {
-        /// What.
-        asset: String,
-        /// So many bytes are here.
-        arrived: u64,
-        /// What happened.
-        #[source]
-        source: reqwest::Error,
-    },
-    /// The answer ended before the file did.
-    #[error(
-        "download {asset}: expected {expected} bytes as the release says, the answer ended after {arrived}, from where the next attempt \
-         goes on"
-    )]
-    Short {
-        /// What.
-        asset: String,
-        /// By the release.
-        expected: u64,
-        /// So many bytes are here.
-        arrived: u64,
-    },
-    /// The file has another size than the release says.
-    #[error("download {asset}: expected {expected} bytes as the release says, found {found}")]
-    Size {
-        /// What.
-        asset: String,
-        /// By the release.
-        expected: u64,
-        /// By the server that has it; when there were more, at least this many.
-        found: u64,
-    },
-    /// Larger than the operator allows.
-    #[error(
-        "download {asset}: expected at most {limit} bytes (staging.max_artifact_size), found {found} or more"
-    )]
-    TooLarge {
-        /// What.
-        asset: String,
-        /// By the configuration.
-        limit: u64,
-        /// So many it has.
-        found: u64,
-    },
-    /// Another part than was asked for.
-    #[error(
-        "download {asset}: expected the part from byte {expected} on, found {found:?}. The next attempt begins anew"
-    )]
-    Range {
-        /// What.
-        asset: String,
-        /// The first byte that is missing here.
-        expected: u64,
-        /// What the server says that it sends.
-        found: String,
-    },
-    /// A file could not be read or written.
-    #[error("{operation} {path}", path = path.display())]
-    Io {
-        /// What was tried.
-        operation: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// The system's answer.
-        #[source]
-        source: io::Error,
-    },
-}
 
 /// What a part is a part of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -339,14 +269,6 @@ fn parse_range(text: &str) -> Option<(u64, Option<u64>)> {
         number => Some(number.parse().ok()?),
     };
     (first <= last).then_some((first, all))
-}
-
-fn io_error<'a>(operation: &'static str, path: &'a Path) -> impl Fn(io::Error) -> DownloadError + 'a {
-    move |source| DownloadError::Io {
-        operation,
-        path: path.to_path_buf(),
-        source,
-    }
 }
 
 #[cfg(test)]

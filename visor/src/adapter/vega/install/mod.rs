@@ -15,6 +15,7 @@ mod run_config;
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -37,6 +38,11 @@ use crate::cli::chain;
 use crate::config::Staging;
 use crate::fault;
 use crate::home::Home;
+
+/// Only while a version is missing, and only a few files; a folder that is put there at the halt must not wait for the next attempt.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// A version's folder has a handful of entries.
+const MAX_LOOKED_AT: usize = 100;
 
 /// What is to be installed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +74,26 @@ pub struct Installer {
     wanted: Wanted,
     /// Until when the server is left alone, and why.
     pause: Mutex<Option<(Instant, String)>>,
+    /// What lay on the host when the last attempt began.
+    seen: Mutex<Option<Seen>>,
+}
+
+/// Inode, size and time of change.
+type Stamp = (u64, u64, i64, i64);
+
+/// Files and folders as they were, nothing standing for one that was not there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Seen(Vec<(PathBuf, Option<Stamp>)>);
+
+impl Seen {
+    fn at(paths: Vec<PathBuf>) -> Self {
+        let look = |path: PathBuf| {
+            let found = fs::metadata(&path).ok();
+            let found = found.map(|file| (file.ino(), file.size(), file.mtime(), file.mtime_nsec()));
+            (path, found)
+        };
+        Self(paths.into_iter().map(look).collect())
+    }
 }
 
 impl Installer {
@@ -79,6 +105,7 @@ impl Installer {
             limits,
             wanted,
             pause: Mutex::new(None),
+            seen: Mutex::new(None),
         }
     }
 
@@ -88,6 +115,7 @@ impl Installer {
     /// When the version is not there and could not be installed; the text is for the operator.
     pub async fn install(&self) -> Result<Installed, InstallError> {
         let Wanted { tag, height, .. } = &self.wanted;
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.look());
         let settings = config::read(&self.home.config())?.settings;
         let folder = self.home.folder(&self.folder_of(&settings)?);
         match fs::symlink_metadata(&folder) {
@@ -135,6 +163,29 @@ impl Installer {
             .ok()
             .filter(|_| is_release_tag(tag))
             .ok_or_else(|| InstallError::Name { tag: tag.clone() })
+    }
+
+    /// What the operator can change on this host to help.
+    fn look(&self) -> Seen {
+        let home = self.home.root();
+        let config = self.home.config();
+        let mut paths = vec![run_config::override_of(home, &self.wanted.tag)];
+        // A configuration that cannot be used names no folder, and is looked at itself.
+        if let Ok(read) = config::read(&config)
+            && let Ok(name) = self.folder_of(&read.settings)
+        {
+            let folder = self.home.folder(&name);
+            let entries = fs::read_dir(&folder).into_iter().flatten();
+            paths.extend(
+                entries
+                    .take(MAX_LOOKED_AT)
+                    .filter_map(|entry| Some(entry.ok()?.path())),
+            );
+            paths.push(folder);
+        }
+        paths.push(config);
+        paths.sort_unstable();
+        Seen::at(paths)
     }
 
     fn work(&self) -> PathBuf {
@@ -195,7 +246,65 @@ impl Stager for Installer {
         })
     }
 
+    fn changed(&self) -> LocalBoxFuture<'_, ()> {
+        Box::pin(async {
+            let before = self.seen.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let mut last = before.clone();
+            loop {
+                tokio::time::sleep(LOOK_EVERY).await;
+                let now = Some(self.look());
+                // Twice the same: nobody is in the middle of it.
+                if now != before && now == last {
+                    return;
+                }
+                last = now;
+            }
+        })
+    }
+
     fn abandon(&self) {
         self.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn installer(home: &std::path::Path) -> Installer {
+        let wanted = Wanted {
+            id: "x".to_owned(),
+            tag: "v0.80.0".to_owned(),
+            height: 7,
+            current: home.join("genesis"),
+        };
+        Installer::new(Home::at(home.to_path_buf()), Staging::default(), wanted)
+    }
+
+    #[tokio::test]
+    async fn what_the_operator_does_ends_the_wait_for_the_next_attempt() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path();
+        fs::write(home.join("config.toml"), "").unwrap();
+        let folder = home.join("v0.80.0");
+        let steps: [&dyn Fn(); 6] = [
+            &|| fs::create_dir(&folder).unwrap(),
+            &|| fs::write(folder.join("vega"), "x").unwrap(),
+            &|| fs::write(folder.join("vega"), "xy").unwrap(),
+            &|| fs::write(home.join("config.toml"), "[autoInstall]\nenabled = false\n").unwrap(),
+            &|| fs::write(home.join("run-config.v0.80.0.toml"), "x").unwrap(),
+            &|| fs::remove_dir_all(&folder).unwrap(),
+        ];
+        for (number, step) in steps.into_iter().enumerate() {
+            let installer = installer(home);
+            assert!(installer.install().await.is_err());
+            step();
+            let changed = tokio::time::timeout(Duration::from_secs(60), installer.changed());
+            assert!(changed.await.is_ok(), "step {number}");
+        }
+        let installer = installer(home);
+        assert!(installer.install().await.is_err());
+        let unchanged = tokio::time::timeout(LOOK_EVERY * 4, installer.changed()).await;
+        assert!(unchanged.is_err());
     }
 }
