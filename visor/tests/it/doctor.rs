@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
 
 use serde_json::json;
 use visor::journal::Journal;
@@ -101,6 +102,28 @@ fn the_doctor_says_what_is_wrong_with_a_home() {
     fs::remove_file(&path).unwrap();
     assert_eq!(visor(&host, &["doctor", "--offline"]).status.code(), Some(0));
     assert!(!path.exists(), "the doctor made none");
+}
+
+#[test]
+fn a_binary_that_is_asked_for_its_version_cannot_speak_to_the_service_manager_for_visor() {
+    let host = Host::new();
+    let program = host.home().join("genesis/fake-node");
+    let real = program.with_extension("real");
+    fs::rename(&program, &real).unwrap();
+    let script = format!(
+        "#!/bin/sh\n[ -z \"$NOTIFY_SOCKET\" ] || exit 7\nexec {} \"$@\"\n",
+        real.display()
+    );
+    replace(&program, script.as_bytes());
+    let output = Command::new(env!("CARGO_BIN_EXE_visor"))
+        .args(["doctor", "--offline", "--json", "--home"])
+        .arg(host.home())
+        .env("NOTIFY_SOCKET", host.root().join("manager"))
+        .output()
+        .unwrap();
+    let report = serde_json::from_slice(&output.stdout).unwrap();
+    let (found, text) = verdict(&report, "current.binary");
+    assert_eq!(found, "ok", "{text}");
 }
 
 #[test]
