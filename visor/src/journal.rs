@@ -123,7 +123,10 @@ impl Journal {
                 source,
             }
         };
-        if !path.try_exists().map_err(at("look for"))? {
+        if path.try_exists().map_err(at("look for"))? {
+            // Whoever made it may have been killed before its name was durable; what is appended would go with the name.
+            sync_directory(path.parent().unwrap_or(Path::new("."))).map_err(at("sync the folder of"))?;
+        } else {
             create(path)?;
         }
         let mut file = OpenOptions::new()

@@ -19,6 +19,7 @@ mod conditions_plan;
 mod crash_points;
 mod disk;
 mod doctor;
+mod durability;
 mod history;
 mod hook;
 mod journal_damage;
