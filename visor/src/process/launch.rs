@@ -10,11 +10,12 @@ use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
 use nix::sys::signal::{SigSet, Signal};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::Pid;
 
 use super::ProcessError;
@@ -117,14 +118,9 @@ impl Launch {
                 arguments,
             });
         }
-        let output = self.output.map(|path| {
-            OpenOptions::new()
-                .append(true)
-                .create(true)
-                .mode(0o640)
-                .open(&path)
-                .map_err(|source| ProcessError::Output { path, source })
-        });
+        let output = self
+            .output
+            .map(|path| open_output(&path).map_err(|source| ProcessError::Output { path, source }));
         let null = |source| ProcessError::Output {
             path: PathBuf::from("/dev/null"),
             source,
@@ -141,6 +137,19 @@ impl Launch {
             output: output.transpose()?,
         })
     }
+}
+
+/// Without waiting: a pipe that nobody reads would hold up visor, and not only the node.
+fn open_output(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o640)
+        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+        .open(path)?;
+    // The node is to wait for whoever reads it, as it would in a shell.
+    fcntl_setfl(&file, fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
+    Ok(file)
 }
 
 /// Visor's own environment. An entry with a zero byte cannot exist in it.
@@ -201,5 +210,34 @@ impl Ready {
             &self.environment,
         )?;
         Pid::from_raw(pid.as_raw()).ok_or_else(|| io::Error::other("the system named no process"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipe_that_nobody_reads_is_refused_and_waited_for_by_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &pipe,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+            0,
+        )
+        .unwrap();
+        let error = open_output(&pipe).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::NXIO.raw_os_error()));
+        let reader = OpenOptions::new()
+            .read(true)
+            .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+            .open(&pipe)
+            .unwrap();
+        let writer = open_output(&pipe).unwrap();
+        assert!(!fcntl_getfl(&writer).unwrap().contains(OFlags::NONBLOCK));
+        drop(reader);
     }
 }
