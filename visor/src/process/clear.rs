@@ -9,9 +9,17 @@ use tokio::time::{sleep, timeout};
 use super::member::{KILL_PATIENCE, open_process};
 use crate::lock::{Holder, NodeLock};
 
-/// Between looks at a lock whose holder cannot be seen (another user's, or between fork and exec). Nothing tells when it
-/// changes, so this is one of the few places that poll.
-pub(super) const UNSEEN_HOLDER: Duration = Duration::from_millis(5);
+/// Between looks at a lock whose holder cannot be seen (between fork and exec, or another user's). Nothing tells when it changes, so
+/// this is one of the few places that poll.
+const UNSEEN_HOLDER: Duration = Duration::from_millis(5);
+/// A holder that stays unseen for long is another user's, and may stay for days.
+const LONGEST_UNSEEN: Duration = Duration::from_secs(1);
+
+/// The time to the next look after `waited` for a holder that cannot be seen: at once while it may be between fork and exec, and
+/// seldom when it cannot be that.
+pub(super) fn until_next_look(waited: Duration) -> Duration {
+    (waited / 10).clamp(UNSEEN_HOLDER, LONGEST_UNSEEN)
+}
 
 /// Ends every process that still holds the node's lock: SIGTERM, `grace`, SIGKILL; returns when the lock is free.
 ///
@@ -56,7 +64,7 @@ pub async fn clear(lock: &NodeLock, grace: Duration) {
             watched.push(descriptor);
         }
         if watched.is_empty() {
-            sleep(UNSEEN_HOLDER).await;
+            sleep(until_next_look(began.elapsed())).await;
         } else {
             let patience = if kill {
                 KILL_PATIENCE
@@ -71,8 +79,32 @@ pub async fn clear(lock: &NodeLock, grace: Duration) {
                 .iter()
                 .map(|holder| holder.pid.as_raw_nonzero().get())
                 .collect();
-            tracing::error!(node.pids = ?pids, "processes of the node do not end after SIGKILL; nothing is started until they do");
+            if pids.is_empty() {
+                tell_unseen();
+            } else {
+                tracing::error!(node.pids = ?pids, "processes of the node do not end after SIGKILL; nothing is started until they do");
+            }
             told = true;
         }
+    }
+}
+
+pub(super) fn tell_unseen() {
+    tracing::error!(
+        "a process that this user cannot see holds the node's lock: the node, or something that it has started, runs as another user; \
+         nothing is started until it ends"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_holder_that_cannot_be_seen_is_looked_for_often_and_then_seldom() {
+        let next = |milliseconds| until_next_look(Duration::from_millis(milliseconds));
+        assert_eq!(next(0), Duration::from_millis(5));
+        assert_eq!(next(200), Duration::from_millis(20));
+        assert_eq!(next(1_000_000), Duration::from_secs(1));
     }
 }

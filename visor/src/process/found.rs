@@ -4,10 +4,12 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use tokio::time::sleep;
 
-use super::clear::UNSEEN_HOLDER;
+use super::clear::{tell_unseen, until_next_look};
+use super::member::KILL_PATIENCE;
 use super::{Launch, Program, Role};
 use crate::lock::{Holder, LockError, NodeLock};
 
@@ -39,6 +41,8 @@ pub struct Main {
 /// When the lock cannot be used.
 pub async fn find_running(lock: &NodeLock) -> Result<Found, LockError> {
     let ours = std::env::current_exe().ok();
+    let began = Instant::now();
+    let mut told = false;
     loop {
         let holders = lock.holders();
         let mains = mains(&holders);
@@ -59,7 +63,11 @@ pub async fn find_running(lock: &NodeLock) -> Result<Found, LockError> {
                 return Ok(Found::Nothing);
             }
         }
-        sleep(UNSEEN_HOLDER).await;
+        if !told && began.elapsed() >= KILL_PATIENCE {
+            tell_unseen();
+            told = true;
+        }
+        sleep(until_next_look(began.elapsed())).await;
     }
 }
 
