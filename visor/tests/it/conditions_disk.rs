@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::disk::{SmallDisk, read_only, survives_the_limit};
 use crate::proof::{assert_upgraded, is_upgraded};
-use crate::scene::{Host, OLD, Visor, wait_for};
+use crate::scene::{Host, NEW, OLD, Visor, wait_for};
 
 const FULL: &str = "No space left on device";
 const TOO_LARGE: &str = "File too large";
@@ -108,7 +108,14 @@ fn without_a_journal(host: &mut Host) -> (Visor, u64) {
     limit_files(&visor, None);
     assert_eq!((host.starts(), host.last_pid()), (vec![OLD.to_owned()], pid));
     assert_eq!(host.current(), "genesis");
-    (visor, height)
+    // Nothing that stood behind the record in its batch was done either: the node was not told to stop, and goes on when it may.
+    let moved = height + 5;
+    let plan = host.plan(NEW, moved);
+    host.behave(json!({ "upgrade": plan }));
+    wait_for("blocks of the node that is left as it is", || {
+        (host.height() >= moved).then_some(())
+    });
+    (visor, moved)
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use visor_planner::{
     Backup, Effect, Exit, Height, Hook, HookPolicy, Input, Millis, NodeReport, Observed, Order, Pass, Phase,
-    Planner, Process, Record, Timer, Timestamp, recover,
+    Planner, Process, Record, Timer, Timestamp, UpgradeId, recover,
 };
 
 use super::observed;
@@ -189,6 +189,22 @@ fn vis_11_a_restore_that_failed_is_tried_again_after_the_delay_of_backups() {
         matches!(effects.as_slice(), [Effect::Restore { .. }]),
         "{effects:?}"
     );
+}
+
+#[test]
+fn vis_11_what_is_restored_for_another_upgrade_counts_for_nothing() {
+    let (mut planner, _) = restoring();
+    let upgrade = UpgradeId("another".to_owned());
+    let reason = "no room".to_owned();
+    for input in [
+        Input::Restored {
+            upgrade: upgrade.clone(),
+        },
+        Input::RestoreFailed { upgrade, reason },
+    ] {
+        assert_eq!(planner.step(Timestamp(6), input).0, []);
+    }
+    assert_eq!(planner.status().phase, Phase::RollingBack);
 }
 
 #[test]
