@@ -1,17 +1,21 @@
 //! One-shot programs with an answer: a version probe.
 
+use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::time::timeout;
 
 use crate::program::NOT_INHERITED;
 
-/// Runs a program to its end with a time limit and an output limit, and returns its standard output. One that has not ended by then,
-/// or whose answer nobody waits for any more, is killed with everything that it started in its group.
+/// A killed process ends at once, unless it waits for a disk.
+const KILLED: Duration = Duration::from_secs(1);
+
+/// Runs a program to its end with a time limit and an output limit, and returns its standard output.
 ///
 /// # Errors
 /// When it cannot be started, fails, takes too long or says too much; the text says which.
@@ -21,55 +25,96 @@ pub async fn run_probe(
     limit: Duration,
     max_output: u64,
 ) -> Result<Vec<u8>, ProbeError> {
-    use tokio::io::AsyncReadExt as _;
+    let ended = run_to_end(program, arguments, limit, max_output).await?;
+    if !ended.status.success() {
+        return Err(ProbeError::Failed {
+            status: ended.status.to_string(),
+        });
+    }
+    Ok(ended.stdout)
+}
+
+/// A program that has ended, whatever came of it.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// How it ended.
+    pub(crate) status: ExitStatus,
+    /// Its standard output.
+    pub(crate) stdout: Vec<u8>,
+    /// Its standard error.
+    pub(crate) stderr: Vec<u8>,
+}
+
+/// Runs a program to its end with a time limit and a limit for each of its outputs. A program that has not ended then, or whose end is
+/// not waited for any more, is killed with all that it has started.
+///
+/// # Errors
+/// When it cannot be started, takes too long or says too much; the text says which.
+pub(crate) async fn run_to_end<A: AsRef<OsStr>>(
+    program: &Path,
+    arguments: &[A],
+    limit: Duration,
+    max_output: u64,
+) -> Result<Ended, ProbeError> {
     let failed = |source| ProbeError::Io { source };
     let mut command = tokio::process::Command::new(program);
     command
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true);
     for name in NOT_INHERITED {
         command.env_remove(name);
     }
     let mut child = command.spawn().map_err(failed)?;
-    // Dropped before the child, which is reaped after that: until then the group's id cannot be another's.
-    let mut group = Group(child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?)));
-    let mut output = Vec::new();
-    let stdout = child
-        .stdout
-        .take()
-        .ok_or_else(|| failed(io::ErrorKind::BrokenPipe.into()))?;
-    let read = async {
-        stdout.take(max_output + 1).read_to_end(&mut output).await?;
-        let status = child.wait().await;
-        group.0 = None;
-        status
+    let id = child.id().and_then(|id| i32::try_from(id).ok());
+    let mut group = Group(id.and_then(Pid::from_raw));
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let run = async {
+        let (stdout, stderr) = tokio::try_join!(read(stdout, max_output), read(stderr, max_output))?;
+        let status = child.wait().await.map_err(failed)?;
+        Ok(Ended {
+            status,
+            stdout,
+            stderr,
+        })
     };
-    let status = timeout(limit, read)
+    let ended = timeout(limit, run)
         .await
-        .map_err(|_| ProbeError::TooSlow { limit })?
-        .map_err(failed)?;
+        .unwrap_or(Err(ProbeError::TooSlow { limit }));
+    match &ended {
+        Ok(_) => group.0 = None,
+        Err(_) => {
+            drop(group);
+            // Whatever it held is free when the caller goes on; a kill takes effect at once.
+            let _ = timeout(KILLED, child.wait()).await;
+        }
+    }
+    ended
+}
+
+async fn read(pipe: Option<impl AsyncRead + Unpin>, max_output: u64) -> Result<Vec<u8>, ProbeError> {
+    let mut output = Vec::new();
+    let Some(pipe) = pipe else { return Ok(output) };
+    pipe.take(max_output + 1)
+        .read_to_end(&mut output)
+        .await
+        .map_err(|source| ProbeError::Io { source })?;
     if output.len() as u64 > max_output {
         return Err(ProbeError::TooMuchOutput { limit: max_output });
-    }
-    if !status.success() {
-        return Err(ProbeError::Failed {
-            status: status.to_string(),
-        });
     }
     Ok(output)
 }
 
-/// The group of a probe that has not ended; killed when dropped.
+/// The process group of a program that runs; killed when this is dropped.
 struct Group(Option<Pid>);
 
 impl Drop for Group {
     fn drop(&mut self) {
-        if let Some(leader) = self.0 {
-            let _ = kill_process_group(leader, Signal::KILL);
+        if let Some(group) = self.0 {
+            let _ = rustix::process::kill_process_group(group, Signal::KILL);
         }
     }
 }

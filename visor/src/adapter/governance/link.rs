@@ -6,7 +6,6 @@
 //! VIS-12: with a pinned genesis the task asks for the certificate of every accepted upgrade before it passes the report on,
 //! and what is not proven is left out of it, with the reason beside it.
 
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +14,6 @@ use governance::{MAX_CERTIFICATE_BYTES, ProposalId};
 use hyper_util::rt::TokioIo;
 use proto::pb::node::v1::node_service_client::NodeServiceClient;
 use proto::pb::node::v1::{GetCertificateRequest, NodeReport, WatchReportsRequest};
-use rustix::fs::inotify;
-use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tonic::transport::{Channel, Endpoint};
@@ -24,8 +21,8 @@ use tower::service_fn;
 
 use super::translate::{accepted, translate};
 use crate::adapter::LinkEvent;
+use crate::adapter::appearance::Appearance;
 use crate::certificate::{Notary, Verdict, Verdicts};
-use crate::readiness::readable;
 use crate::reconnect::Delays;
 
 /// Shorter than anything an operator notices, longer than a failed connect costs.
@@ -201,37 +198,5 @@ async fn certificate(
             "the node gives no certificate for it within {} s",
             FIRST_REPORT.as_secs()
         )),
-    }
-}
-
-/// Becomes ready when something is created in, or moved into, the folder of the socket.
-struct Appearance {
-    descriptor: Option<AsyncFd<OwnedFd>>,
-}
-
-impl Appearance {
-    fn watch(socket: &Path) -> Self {
-        let descriptor = || -> std::io::Result<AsyncFd<OwnedFd>> {
-            let descriptor = inotify::init(inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC)?;
-            let folder = socket.parent().unwrap_or(Path::new("/"));
-            let wanted = inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO;
-            inotify::add_watch(&descriptor, folder, wanted)?;
-            readable(descriptor)
-        };
-        // Without inotify (its limit is reached, the folder does not exist yet) the delays alone decide.
-        Self {
-            descriptor: descriptor().ok(),
-        }
-    }
-
-    async fn happened(&self) {
-        match &self.descriptor {
-            Some(descriptor) => {
-                let _ = descriptor.readable().await;
-                // The file appears at bind, a moment before listen: the next attempt must not come before that.
-                tokio::time::sleep(Duration::from_micros(200)).await;
-            }
-            None => std::future::pending().await,
-        }
     }
 }
