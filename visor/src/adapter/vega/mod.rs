@@ -3,14 +3,21 @@
 //! The home is used as it is. Beside its files lie those that every visor home has: journal, locks, socket, staging, backups.
 
 mod args;
+mod before_start;
 mod config;
+mod height;
 mod home;
+mod http;
 mod init;
 pub mod install;
+mod link;
 mod merge;
+mod rpc;
 mod run_config;
 mod table;
 mod tag;
+#[cfg(test)]
+mod test_core;
 
 pub(crate) use self::home::{is_vega_config, is_vega_home};
 pub(crate) use self::init::{config as written_config, init};
@@ -24,10 +31,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use visor_planner::{Completion, Conventions, ExitCodes};
 
+use self::before_start::{Limits, Versions};
 use self::config::Settings;
 use self::home::{Names, VegaHomeError};
 use self::install::{Installer, Wanted};
-use super::{Adapter, AdapterError, Current, Link, LinkTo, Running, Stager, Start, Switch, ToStage};
+use self::link::{Followed, Retries};
+use super::{
+    Adapter, AdapterError, BoxFuture, Current, Link, LinkTo, Running, Stager, Start, Switch, ToStage,
+};
 use crate::adoption::{Candidate, explain};
 use crate::cli::CommandError;
 use crate::config::{Config, ConfigError};
@@ -68,6 +79,9 @@ pub(crate) fn check_config(config: &Path, visor: Option<&Path>) -> Result<BTreeS
 pub(crate) struct Vega {
     home: Home,
     state: Mutex<State>,
+    /// What the programs said of themselves; staging asks them, so that a start need not.
+    programs: Versions,
+    retries: Retries,
 }
 
 /// What was read last and could be used.
@@ -106,7 +120,14 @@ impl Vega {
     }
 
     fn with(home: Home, settings: Settings, names: Names) -> Self {
+        let retries = Retries::default();
+        retries.set(
+            settings.first_connection_retries,
+            settings.restart_connection_retries,
+        );
         Self {
+            programs: Versions::default(),
+            retries,
             home,
             state: Mutex::new(State {
                 settings: Arc::new(settings),
@@ -224,6 +245,10 @@ impl Vega {
                 "maxNumberOfRestartConnectionRetries has changed"
             );
         }
+        self.retries.set(
+            settings.first_connection_retries,
+            settings.restart_connection_retries,
+        );
         state.settings = Arc::new(settings);
         if !unknown.is_empty() && unknown != state.told {
             tracing::warn!(
@@ -331,16 +356,23 @@ impl Adapter for Vega {
         Some(run.program(&folder)).filter(|program| program.is_file())
     }
 
+    fn before_start(
+        &self,
+        start: &Start,
+        config: &Config,
+    ) -> Option<BoxFuture<'static, Result<Vec<String>, String>>> {
+        // What is missing is told by the start itself.
+        let (folder, run) = self.read(&start.version).ok()?;
+        run.make_executable(&folder).ok()?;
+        let limits = Limits::new(config.staging.version_timeout);
+        before_start::before_start(start, &folder, &run, &self.programs, limits)
+    }
+
     fn launch(&self, start: &Start, added: &[String], config: &Config) -> Result<Launch, AdapterError> {
-        let (folder, mut run) = self.read(&start.version)?;
+        let (folder, run) = self.read(&start.version)?;
         run.make_executable(&folder)?;
         self.tell_of_run(&folder);
-        let configured = args::value(&run.vega.args, args::SNAPSHOT_HEIGHT).is_some();
-        // What the operator pinned counts for every start but the upgrade's (W-55).
-        if start.after_halt.is_none() && !configured {
-            run.vega.args.extend(added.iter().cloned());
-        }
-        let height = start.after_halt.map(|height| height.0);
+        let height = before_start::snapshot_height(start, added);
         Ok(run.launch(&folder, height, output(self.home.root(), config)))
     }
 
@@ -357,8 +389,13 @@ impl Adapter for Vega {
     }
 
     fn open_link(&self, to: LinkTo) -> Result<Link, AdapterError> {
-        self.read(&to.version)?;
-        Ok(Link::spawn(std::future::pending()))
+        let (_, run) = self.read(&to.version)?;
+        let followed = Followed {
+            socket: run.rpc.socket_path,
+            http_path: run.rpc.http_path,
+            core_arguments: run.vega.args,
+        };
+        Ok(link::open(to, followed, self.retries.clone()))
     }
 
     fn stager(&self, to_stage: ToStage) -> Result<Box<dyn Stager>, AdapterError> {
