@@ -266,7 +266,15 @@ impl Daemon {
             tokio::select! {
                 biased;
                 fact = self.host.next() => match fact {
-                    HostFact::Exited(exit) => self.exited(exit),
+                    HostFact::Exited(exit) => {
+                        // A node that said with its last breath that it halts has halted, not crashed (W-36 of Vega Visor).
+                        self.host.link_settled().await;
+                        while let Ok((run, event)) = facts.links.try_recv() {
+                            self.linked(run, event);
+                        }
+                        self.settle();
+                        self.exited(exit);
+                    }
                     HostFact::StartedLater { start, why, outset } => self.started(&start, why, outset),
                 },
                 Some((run, event)) = facts.links.recv() => self.linked(run, event),

@@ -343,6 +343,13 @@ impl Host {
         }
     }
 
+    /// Returns when the link has told all that the node said before its end.
+    pub(crate) async fn link_settled(&mut self) {
+        if let Some(link) = &mut self.link {
+            link.settled().await;
+        }
+    }
+
     /// The node is gone: nothing of it is watched any more.
     pub(crate) fn forget_node(&mut self) {
         self.unit = None;

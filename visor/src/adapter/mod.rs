@@ -3,6 +3,7 @@
 //!
 //! The daemon knows [`Adapter`] alone; which one a home needs is seen from its files, or said on the command line.
 
+mod appearance;
 pub(crate) mod casper;
 pub mod governance;
 pub mod vega;
@@ -11,10 +12,12 @@ use std::fmt;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use proto::pb::visor::v1 as pb;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use visor_planner::{Conventions, Height, Migration, Neighbour, NodeReport, UpgradePlan};
 
 use crate::cli::CommandError;
@@ -197,10 +200,14 @@ pub(crate) struct LinkTo {
     pub(crate) config: Config,
 }
 
+/// An answer that lies in a socket is read within this, also on a busy host; and the start after an exit waits no longer for it.
+const LAST_WORD: Duration = Duration::from_millis(100);
+
 /// The link to one run of the node; dropping it closes it.
 #[derive(Debug)]
 pub(crate) struct Link {
     task: JoinHandle<()>,
+    under_way: Option<watch::Receiver<bool>>,
 }
 
 impl Link {
@@ -208,6 +215,25 @@ impl Link {
     pub(crate) fn spawn(follow: impl Future<Output = ()> + Send + 'static) -> Self {
         Self {
             task: tokio::spawn(follow),
+            under_way: None,
+        }
+    }
+
+    /// The same for a link that asks: `under_way` says whether a question has been asked and what came of it not been told.
+    pub(crate) fn spawn_asking(
+        under_way: watch::Receiver<bool>,
+        follow: impl Future<Output = ()> + Send + 'static,
+    ) -> Self {
+        let mut link = Self::spawn(follow);
+        link.under_way = Some(under_way);
+        link
+    }
+
+    /// Returns when all that a node had said before its end is among the events: at once, unless it has just been asked.
+    pub(crate) async fn settled(&mut self) {
+        if let Some(under_way) = &mut self.under_way {
+            // The end of the node is the end of its connections.
+            let _ = timeout(LAST_WORD, under_way.wait_for(|under_way| !under_way)).await;
         }
     }
 }
