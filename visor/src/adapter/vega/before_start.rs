@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use self::segment::Query;
-pub(super) use self::version::Versions;
+pub(super) use self::version::{Seen, Versions};
 use super::args::{self, SNAPSHOT_HEIGHT};
 use super::rpc::is_release_tag;
 use super::run_config::RunConfig;

@@ -405,7 +405,8 @@ impl Adapter for Vega {
             tag: to_stage.order.version,
             height: to_stage.height.0,
         };
-        let installer = Installer::new(self.home.clone(), to_stage.config.staging, wanted);
+        let installer = Installer::new(self.home.clone(), to_stage.config.staging, wanted)
+            .remembering(self.programs.clone());
         Ok(Box::new(installer))
     }
 }

@@ -134,6 +134,16 @@ async fn w_38_programs_that_were_asked_at_staging_are_not_asked_at_the_start() {
     assert!(before_start(&upgrade, &renamed, &run, &versions, LIMITS).is_none());
     assert_eq!(snapshot_height(&upgrade, &[]), Some(30));
     fs::rename(&renamed, folder.0.path()).unwrap();
+    // Another who asked may say what he was told, unless the file has been exchanged meanwhile.
+    let other = Versions::default();
+    let program = folder.0.path().join("vega");
+    let seen = Seen::of(&program);
+    other.learn(&program, seen, TAG);
+    assert!(other.is(&program, TAG) && !other.is(&program, "v1.2.0"));
+    folder.says_version("vega", TAG);
+    assert!(!other.is(&program, TAG));
+    other.learn(&program, seen, TAG);
+    assert!(!other.is(&program, TAG));
     // Another program of the same name is another.
     folder.says_version("vega", "v9.9.9");
     assert!(before_start(&upgrade, folder.0.path(), &run, &versions, LIMITS).is_some());

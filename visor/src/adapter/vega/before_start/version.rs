@@ -86,7 +86,7 @@ pub(in crate::adapter::vega) enum VersionCheckError {
 impl Versions {
     /// Whether the file has already said that it is this version, and has not changed since.
     pub(in crate::adapter::vega) fn is(&self, program: &Path, tag: &str) -> bool {
-        fs::metadata(program).is_ok_and(|file| self.of(&file).is_some_and(|version| version == tag))
+        self.of(Seen::of(program)).is_some_and(|version| version == tag)
     }
 
     /// Makes sure that a program is just this version, `v` included: by what is known of the file, else by asking it.
@@ -105,15 +105,12 @@ impl Versions {
                 source,
             })
         };
-        let before = look()?;
-        let version = match self.of(&before) {
+        let before = Seen(Some(stamp(&look()?)));
+        let version = match self.of(before) {
             Some(version) => version,
             None => {
                 let version = ask(program, limit).await?;
-                // What was replaced while it was asked is not known.
-                if stamp(&before) == stamp(&look()?) {
-                    self.keep(&before, &version);
-                }
+                self.learn(program, before, &version);
                 version
             }
         };
@@ -127,15 +124,15 @@ impl Versions {
         })
     }
 
-    fn of(&self, file: &Metadata) -> Option<String> {
-        let (inode, size, changed) = stamp(file);
-        let known = self.lock();
-        let found = known.get(&inode)?;
-        (found.size == size && found.changed == changed).then(|| found.version.clone())
-    }
-
-    fn keep(&self, file: &Metadata, version: &str) {
-        let (inode, size, changed) = stamp(file);
+    /// Keeps what a program has said that was asked by somebody else; `seen` is from before the question. What was replaced
+    /// meanwhile is not known.
+    pub(in crate::adapter::vega) fn learn(&self, program: &Path, seen: Seen, version: &str) {
+        let (Some((inode, size, changed)), Seen(now)) = (seen.0, Seen::of(program)) else {
+            return;
+        };
+        if seen.0 != now {
+            return;
+        }
         let mut known = self.lock();
         // Far more than a host has: what is forgotten is asked again.
         if known.len() >= MAX_KNOWN {
@@ -151,11 +148,30 @@ impl Versions {
         );
     }
 
+    fn of(&self, seen: Seen) -> Option<String> {
+        let (inode, size, changed) = seen.0?;
+        let known = self.lock();
+        let found = known.get(&inode)?;
+        (found.size == size && found.changed == changed).then(|| found.version.clone())
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<(u64, u64), Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+/// A file as it was at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::adapter::vega) struct Seen(Option<Stamp>);
+
+impl Seen {
+    /// Now.
+    pub(in crate::adapter::vega) fn of(program: &Path) -> Self {
+        Self(fs::metadata(program).ok().as_ref().map(stamp))
+    }
+}
+
+/// Device and inode, size, time of change.
 type Stamp = ((u64, u64), u64, (i64, i64));
 
 fn stamp(file: &Metadata) -> Stamp {

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::super::before_start::{Seen, Versions};
 use super::super::run_config::{FILE_NAME, RunConfig};
 use crate::config::ConfigError;
 use crate::home::sync_directory;
@@ -53,7 +54,12 @@ pub enum FolderError {
 
 /// Checks the folder of a release: its run configuration, its binaries, and that each of them says that it is exactly this release. What
 /// is found is durable afterwards.
-pub(super) async fn verify(folder: &Path, tag: &str, limit: Duration) -> Result<(), FolderError> {
+pub(super) async fn verify(
+    folder: &Path,
+    tag: &str,
+    limit: Duration,
+    known: &Versions,
+) -> Result<(), FolderError> {
     let metadata = fs::metadata(folder).map_err(io_error("look at", folder))?;
     if !metadata.is_dir() {
         return Err(FolderError::NoFolder { found: "a file" });
@@ -70,7 +76,7 @@ pub(super) async fn verify(folder: &Path, tag: &str, limit: Duration) -> Result<
     run.make_executable(folder)?;
     programs.dedup();
     for program in &programs {
-        expect_exactly(program, tag, limit).await?;
+        expect_exactly(program, tag, limit, known).await?;
     }
     // Nobody may have synced a folder made by hand.
     let above = folder.parent().unwrap_or(folder);
@@ -98,8 +104,11 @@ pub(super) async fn expect_exactly(
     program: &Path,
     tag: &str,
     limit: Duration,
+    known: &Versions,
 ) -> Result<(), VersionProbeError> {
+    let seen = Seen::of(program);
     let found = probe_exact_version(program, limit).await?;
+    known.learn(program, seen, &found);
     if found != tag {
         return Err(VersionProbeError::Other {
             program: program.to_path_buf(),

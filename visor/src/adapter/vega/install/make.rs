@@ -265,7 +265,7 @@ impl Installer {
         run.make_executable(new).map_err(lacking)?;
         fault::point("staging-executable");
         for program in &programs {
-            folder::expect_exactly(program, tag, self.limits.version_timeout).await?;
+            folder::expect_exactly(program, tag, self.limits.version_timeout, &self.programs).await?;
         }
         fault::point("staging-probed");
         let file = new.join(PROVENANCE);

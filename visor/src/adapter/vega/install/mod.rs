@@ -30,6 +30,7 @@ pub use releases::ReleaseError;
 pub use run_config::DeriveError;
 
 use self::error::io_error;
+use super::before_start::Versions;
 use super::config;
 use super::home::Names;
 use super::tag::is_release_tag;
@@ -72,6 +73,8 @@ pub struct Installer {
     home: Home,
     limits: Staging,
     wanted: Wanted,
+    /// What the programs say of themselves, for the starts to come.
+    programs: Versions,
     /// Until when the server is left alone, and why.
     pause: Mutex<Option<(Instant, String)>>,
     /// What lay on the host when the last attempt began.
@@ -104,9 +107,16 @@ impl Installer {
             home,
             limits,
             wanted,
+            programs: Versions::default(),
             pause: Mutex::new(None),
             seen: Mutex::new(None),
         }
+    }
+
+    /// Keeps what the programs say of their version here, so that nobody need ask them between an exit and a start (VIS-05).
+    #[must_use]
+    pub(super) fn remembering(self, programs: Versions) -> Self {
+        Self { programs, ..self }
     }
 
     /// One attempt. Vega's `config.toml` is read anew each time, so that the next attempt acts on what the operator changed.
@@ -121,7 +131,7 @@ impl Installer {
         match fs::symlink_metadata(&folder) {
             Ok(_) => {
                 fault::point("staging-folder-found");
-                folder::verify(&folder, tag, self.limits.version_timeout)
+                folder::verify(&folder, tag, self.limits.version_timeout, &self.programs)
                     .await
                     .map_err(|source| InstallError::Unusable {
                         tag: tag.clone(),
