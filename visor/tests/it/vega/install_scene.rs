@@ -67,13 +67,7 @@ impl Scene {
     pub(super) fn installer_with(&self, change: impl FnOnce(&mut Staging)) -> Installer {
         let mut limits = Staging::default();
         change(&mut limits);
-        let wanted = Wanted {
-            id: format!("{NEW}@1000"),
-            tag: NEW.to_owned(),
-            height: 1000,
-            current: self.home().join("genesis"),
-        };
-        Installer::new(Home::at(self.home()), limits, wanted)
+        Installer::new(Home::at(self.home()), limits, wanted(&self.home()))
     }
 
     pub(super) async fn install(&self) -> Result<Installed, InstallError> {
@@ -110,6 +104,21 @@ impl Scene {
     pub(super) fn assert_staging_is_empty(&self) {
         assert_eq!(files_in(&self.home().join("staging")), Vec::<PathBuf>::new());
     }
+}
+
+fn wanted(home: &Path) -> Wanted {
+    Wanted {
+        id: format!("{NEW}@1000"),
+        tag: NEW.to_owned(),
+        height: 1000,
+        current: home.join("genesis"),
+    }
+}
+
+/// Of a home whose scene another process has.
+pub(super) fn installer_of(home: PathBuf) -> Installer {
+    let wanted = wanted(&home);
+    Installer::new(Home::at(home), Staging::default(), wanted)
 }
 
 pub(super) const RUN_CONFIG: &str = r#"

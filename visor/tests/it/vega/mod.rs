@@ -4,6 +4,7 @@ mod fake;
 mod files;
 mod install;
 mod install_download;
+mod install_kills;
 mod install_scene;
 mod log;
 mod releases;
