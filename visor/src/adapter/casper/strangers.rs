@@ -27,27 +27,20 @@ pub(crate) struct Stranger {
 pub(crate) fn find(settings: &Settings, lock: &NodeLock) -> Option<Stranger> {
     let bin_root = settings.bin_root.canonicalize().ok()?;
     let config_root = settings.config_root.canonicalize().ok()?;
+    // First: a node of visor's that ends in between is then not there to be seen, and not a node without the lock.
+    let own: Vec<Pid> = lock.holders().iter().map(|holder| holder.pid).collect();
     let processes = fs::read_dir("/proc").ok()?;
-    let found = processes
+    processes
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .filter_map(Pid::from_raw)
+        .filter(|pid| !own.contains(pid))
         .filter_map(Holder::read)
-        .filter_map(|process| {
+        .find_map(|process| {
             let program = process.program()?;
             let is_node = program.starts_with(&bin_root) && program.file_name()? == PROGRAM;
             let pid = process.pid.as_raw_nonzero().get();
             (is_node && names_a_file_below(pid, &config_root)).then_some(Stranger { pid, program })
         })
-        .collect::<Vec<_>>();
-    if found.is_empty() {
-        return None;
-    }
-    let own: Vec<i32> = lock
-        .holders()
-        .iter()
-        .map(|holder| holder.pid.as_raw_nonzero().get())
-        .collect();
-    found.into_iter().find(|stranger| !own.contains(&stranger.pid))
 }
 
 /// Whether a word of a process's command line is a file below the folder.

@@ -72,6 +72,8 @@ fn places(scene: Scene) -> Vec<String> {
     let text = std::fs::read_to_string(trace).unwrap();
     text.lines()
         .map(|line| line.split(' ').nth(1).unwrap().to_owned())
+        // How often the status is read depends on the moment.
+        .filter(|place| !place.contains("NodeReported"))
         .collect()
 }
 
@@ -116,5 +118,5 @@ fn casper_killed_at_every_place_with_its_node() {
         node_dies_too: true,
         migrate_ms: 20,
     };
-    die_everywhere(scene, 11);
+    die_everywhere(scene, 8);
 }
