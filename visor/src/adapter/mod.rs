@@ -34,8 +34,8 @@ pub(crate) fn of_home(home: &Home) -> Box<dyn Adapter> {
     if vega::is_vega_home(home) {
         return Box::new(vega::Vega::look(home.clone()));
     }
-    if let Ok(Some(roots)) = casper::own::read(home.root()) {
-        return Box::new(casper::Casper::at(roots.settings()));
+    if let Some(casper) = casper::Casper::of_own_folder(home) {
+        return Box::new(casper);
     }
     Box::new(governance::Governance::unpinned(home.clone()))
 }

@@ -10,7 +10,7 @@ use visor_planner::{self as planner, Height, UpgradeId, UpgradePlan};
 use super::chainspec::{Chainspecs, Protocol};
 use super::error::CasperError;
 use super::layout::{Installed, LayoutError, Settings, startable};
-use super::state::{NodeInfo, StateError, StateFile};
+use super::state::{NodeInfo, State, StateError, StateFile};
 use super::version;
 use crate::cli::chain;
 
@@ -120,6 +120,26 @@ impl Host {
         })
     }
 
+    /// Makes durable what an upgrade from this version to the next will write. Waits for the disk.
+    pub(super) fn make_ready(&self, of: &Version) -> Result<(), CasperError> {
+        let Ok(next) = self.next(of) else {
+            return Ok(());
+        };
+        // One that cannot be started is not gone on to.
+        let Ok(new) = self.startable(&next) else {
+            return Ok(());
+        };
+        let old = self.info(of)?;
+        let migrate = State::Migrate {
+            old,
+            new: new.clone(),
+        };
+        for state in [migrate, State::Run(new)] {
+            self.state.make_ready(&state)?;
+        }
+        Ok(())
+    }
+
     pub(super) fn era(&self) -> u64 {
         self.era.load(Ordering::Relaxed)
     }
@@ -150,12 +170,45 @@ pub(super) fn parse(text: &str) -> Result<Version, CasperError> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::fs::MetadataExt as _;
 
     use visor_planner::Neighbour;
 
     use crate::adapter::Adapter as _;
     use crate::adapter::casper::layout::tests::Host as Files;
-    use crate::adapter::casper::tests::open;
+    use crate::adapter::casper::tests::{open, run_state, state};
+    use crate::config::Config;
+
+    #[test]
+    fn casper_w3_what_an_upgrade_writes_is_durable_before_it_is_needed() {
+        let files = Files::with(&[("1.0.0", 0), ("2.0.0", 20)]);
+        let casper = open(&files);
+        casper.force("1.0.0").unwrap();
+        let [old, new] = ["1.0.0", "2.0.0"].map(|version| semver::Version::parse(version).unwrap());
+        casper.host.make_ready(&new).unwrap();
+        let ready = ["migrate.ready", "run.ready"].map(|name| files.settings.own_folder().join(name));
+        assert!(!ready[0].exists() && !ready[1].exists(), "nothing comes after it");
+        casper.host.make_ready(&old).unwrap();
+        let written = |path: &std::path::Path| fs::metadata(path).unwrap().ino();
+        let made_ready = ready.each_ref().map(|path| written(path));
+        // The upgrade only gives them the name.
+        let state_file = casper.host.state.path().to_path_buf();
+        casper
+            .begin_migration("1.0.0", "2.0.0", &Config::default())
+            .unwrap();
+        assert_eq!(written(&state_file), made_ready[0]);
+        casper.prepare_switch("2.0.0").unwrap().switch().unwrap();
+        assert_eq!(written(&state_file), made_ready[1]);
+        assert_eq!(state(&files), run_state(&files, "2.0.0"));
+        // Not for a version that could not be started.
+        casper.force("1.0.0").unwrap();
+        fs::remove_file(files.info("2.0.0").binary).unwrap();
+        for path in &ready {
+            fs::remove_file(path).unwrap();
+        }
+        casper.host.make_ready(&old).unwrap();
+        assert!(!ready[0].exists() && !ready[1].exists());
+    }
 
     #[test]
     fn casper_w19_w39_the_next_version_is_the_one_that_the_node_stopped_for_or_none() {

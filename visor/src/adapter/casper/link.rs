@@ -46,6 +46,7 @@ pub(super) async fn follow(host: Arc<Host>, version: Version, to: LinkTo) {
     let mut run = Run::new(host, version, to.run, to.events, address.is_some());
     // Nothing is seen twice: the watch has begun before.
     run.look();
+    run.make_ready();
     let mut next = address.as_ref().map(|_| Instant::now());
     let mut patience = Some(
         Instant::now()
@@ -59,6 +60,7 @@ pub(super) async fn follow(host: Arc<Host>, version: Version, to: LinkTo) {
         let told = tokio::select! {
             () = changed(&mut watch) => {
                 run.look();
+                run.make_ready();
                 run.tell().await
             }
             answer = asked(address.as_ref(), next) => {
@@ -177,6 +179,16 @@ impl Run {
                 tracing::warn!(error = %chain(&error), "the versions on this host cannot be looked at; what was seen last counts");
             }
         }
+    }
+
+    /// Begins to make durable what the upgrade from this version will write, off the loop. Without it the upgrade writes it in its own time.
+    fn make_ready(&self) {
+        let (host, version) = (Arc::clone(&self.host), self.version.clone());
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = host.make_ready(&version) {
+                tracing::warn!(error = %chain(&error), "what the next upgrade will write cannot be made ready");
+            }
+        });
     }
 
     /// Takes an answer in, and says when to ask again.

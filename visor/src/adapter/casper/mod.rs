@@ -79,6 +79,33 @@ impl Casper {
         }
     }
 
+    /// The host whose own folder this is, for looking only; nothing when it is no launcher's.
+    pub(crate) fn of_own_folder(home: &Home) -> Option<Self> {
+        let roots = own::read(home.root()).ok().flatten()?;
+        Some(Self::at(roots.settings()))
+    }
+
+    /// Whether a version could be started; from which files, or why not, in words.
+    pub(crate) fn check(&self, version: &str) -> Result<String, String> {
+        let version = parse(version).map_err(|error| error.to_string())?;
+        let info = self.host.startable(&version)?;
+        Ok(format!(
+            "{} with {}",
+            info.binary.display(),
+            info.config.display()
+        ))
+    }
+
+    /// The version that a node of this one would go on to, complete or not.
+    pub(crate) fn installed_after(&self, version: &Version) -> Option<pb::InstalledVersion> {
+        let next = self.host.next(version).ok()?;
+        let installed = self.host.settings.survey(&self.host.chainspecs).ok()?;
+        installed
+            .iter()
+            .find(|found| found.version == next)
+            .map(Installed::shown)
+    }
+
     /// For running it. What is installed in part is named and blocks nothing (W1).
     ///
     /// # Errors
@@ -350,9 +377,8 @@ impl Adapter for Casper {
 
     fn stager(&self, to_stage: ToStage) -> Result<Box<dyn Stager>, AdapterError> {
         let version = parse(&to_stage.order.version)?;
-        let current = parse(&to_stage.current)?;
         let host = Arc::clone(&self.host);
-        Ok(Box::new(VersionStager::new(host, to_stage, version, current)))
+        Ok(Box::new(VersionStager::new(host, to_stage, version)))
     }
 }
 

@@ -1,13 +1,11 @@
-//! Staging of a version that the operator's own tool puts in place: it is looked at, and its next state is made durable.
+//! Staging of a version that the operator's own tool puts in place: it is looked at.
 
 use std::sync::Arc;
 
 use semver::Version;
 
 use super::host::{Host, plan};
-use super::state::State;
 use crate::adapter::{LocalBoxFuture, Stager, ToStage};
-use crate::cli::chain;
 
 /// Looks at a version until it is complete.
 #[derive(Debug)]
@@ -15,23 +13,20 @@ pub(super) struct VersionStager {
     host: Arc<Host>,
     to_stage: ToStage,
     version: Version,
-    current: Version,
 }
 
 impl VersionStager {
-    pub(super) fn new(host: Arc<Host>, to_stage: ToStage, version: Version, current: Version) -> Self {
+    pub(super) fn new(host: Arc<Host>, to_stage: ToStage, version: Version) -> Self {
         Self {
             host,
             to_stage,
             version,
-            current,
         }
     }
 
     fn check(&self) -> Result<(), String> {
         let version = &self.version;
-        let found = self
-            .host
+        self.host
             .startable(version)
             .map_err(|problem| format!("stage version {version}: {problem}"))?;
         let protocol = self.host.protocol(version);
@@ -54,20 +49,6 @@ impl VersionStager {
                 ));
             }
             Ok(_) | Err(_) => {}
-        }
-        // Only what the node that runs now would go on to.
-        if self.host.next(&self.current).is_ok_and(|next| next == *version) {
-            let old = self.host.info(&self.current).map_err(|error| chain(&error))?;
-            let migrate = State::Migrate {
-                old,
-                new: found.clone(),
-            };
-            for state in [migrate, State::Run(found)] {
-                self.host
-                    .state
-                    .make_ready(&state)
-                    .map_err(|error| chain(&error))?;
-            }
         }
         Ok(())
     }
@@ -92,7 +73,7 @@ mod tests {
     use super::*;
     use crate::adapter::Adapter as _;
     use crate::adapter::casper::layout::tests::Host as Files;
-    use crate::adapter::casper::tests::{open, run_state, state};
+    use crate::adapter::casper::tests::open;
     use crate::config::Config;
     use crate::staging::{LiveUpgrades, Order};
 
@@ -117,21 +98,7 @@ mod tests {
             casper.stager(to_stage).unwrap()
         };
         let announced = stager("2.0.0@era-20");
-        let ready = |name: &str| files.settings.own_folder().join(name);
         announced.attempt().await.unwrap();
-        for name in ["migrate.ready", "run.ready"] {
-            assert!(ready(name).exists(), "{name}");
-        }
-        // Both are what the upgrade then needs: it only renames them.
-        casper
-            .begin_migration("1.0.0", "2.0.0", &Config::default())
-            .unwrap();
-        casper.prepare_switch("2.0.0").unwrap().switch().unwrap();
-        assert_eq!(state(&files), run_state(&files, "2.0.0"));
-        for name in ["migrate.ready", "run.ready"] {
-            assert!(!ready(name).exists(), "{name}");
-        }
-        casper.force("1.0.0").unwrap();
         files.chainspec("2.0.0", "21");
         let error = announced.attempt().await.unwrap_err();
         assert!(

@@ -3,7 +3,8 @@
 //! Written in the very bytes that the launcher writes, so that it can take over at any time; read as tolerantly as it reads. Invariants: the
 //! file is replaced by one rename, so that it is whole at every moment (W3); between the end of one process and the start of the next
 //! nothing waits for the disk: [`StateFile::make_ready`] makes the next contents durable while there is time, and [`StateFile::sync`]
-//! makes what was put there in haste durable afterwards.
+//! makes the rename durable afterwards. Contents that were made ready change places with those before them, because to free the blocks of a
+//! file takes a filesystem many times as long as a rename.
 
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
@@ -11,6 +12,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use semver::Version;
 
 use super::version::of_folder;
@@ -98,12 +100,20 @@ pub(crate) struct StateFile {
 pub(crate) struct ReadyState {
     from: PathBuf,
     to: PathBuf,
+    is_durable: bool,
 }
 
 impl ReadyState {
     /// Does it. When this fails, nothing has changed.
     pub(crate) fn put(self) -> Result<(), StateError> {
-        fs::rename(&self.from, &self.to).map_err(failed("replace", &self.to))?;
+        // Not every filesystem can, and at first there is nothing to change places with. What is not durable yet is renamed: only that makes
+        // some filesystems write the contents before the name.
+        let exchanged = self.is_durable
+            && self.to.is_file()
+            && renameat_with(CWD, &self.from, CWD, &self.to, RenameFlags::EXCHANGE).is_ok();
+        if !exchanged {
+            fs::rename(&self.from, &self.to).map_err(failed("replace", &self.to))?;
+        }
         fault::point("state-renamed");
         Ok(())
     }
@@ -205,7 +215,11 @@ impl StateFile {
         let to = self.target();
         let ready = self.ready_path(state);
         if is_exactly(&ready, &text) && is_beside(&ready, &to) {
-            return Ok(ReadyState { from: ready, to });
+            return Ok(ReadyState {
+                from: ready,
+                to,
+                is_durable: true,
+            });
         }
         let mut part = to.clone().into_os_string();
         part.push(".part");
@@ -225,7 +239,11 @@ impl StateFile {
             .map_err(failed("create", &part))?;
         file.write_all(text.as_bytes()).map_err(failed("write", &part))?;
         fault::point("state-written");
-        Ok(ReadyState { from: part, to })
+        Ok(ReadyState {
+            from: part,
+            to,
+            is_durable: false,
+        })
     }
 
     /// Makes the last change durable.
@@ -582,7 +600,16 @@ config_path = '/etc/casper/2_0_0-rc_1+b_2/config.toml'
         assert_eq!(root.text(), RUN, "prepared is not put");
         ready.put().unwrap();
         assert_eq!(root.text(), MIGRATE);
-        assert!(!own("migrate.ready").exists());
+        assert_eq!(
+            fs::read_to_string(own("migrate.ready")).unwrap(),
+            RUN,
+            "they change places"
+        );
+        // Where there is nothing to change places with they are put there all the same.
+        fs::remove_file(root.file.path()).unwrap();
+        root.file.make_ready(&migrate()).unwrap();
+        root.file.prepare(&migrate()).unwrap().put().unwrap();
+        assert_eq!(root.text(), MIGRATE);
         // What was made ready for something else is not taken.
         let ready = root.file.prepare(&run()).unwrap();
         assert!(own("run.ready").exists() && ready.from.starts_with(root.dir.path()));

@@ -4,6 +4,7 @@
 //! that cannot be made says why.
 
 mod binary;
+mod casper;
 mod file;
 mod home;
 mod host;
@@ -22,6 +23,7 @@ use super::client::ask;
 use super::known::{Known, known};
 use super::text::harmless;
 use super::{CommandError, HomeArgument, print};
+use crate::adapter::casper::Casper;
 use crate::adapter::vega::is_vega_home;
 use crate::config::Config;
 use crate::exit_code;
@@ -161,6 +163,7 @@ pub(super) fn doctor(arguments: &DoctorArguments) -> Result<u8, CommandError> {
     );
     let entries = entries.unwrap_or_default();
     let is_vega = is_vega_home(&home);
+    let launcher = Casper::of_own_folder(&home);
     let folder = swap::current(&home).ok().flatten().filter(|_| !is_vega);
     let current = folder.and_then(|folder| {
         let run = RunConfig::read(&home.folder(&folder)).ok()?;
@@ -184,7 +187,9 @@ pub(super) fn doctor(arguments: &DoctorArguments) -> Result<u8, CommandError> {
             patient.report = Some(node::report(&run.node.socket).await);
         }
         home::check(&patient, &mut findings);
-        if patient.is_vega {
+        if let Some(host) = &launcher {
+            casper::check(&patient, host, &mut findings).await;
+        } else if patient.is_vega {
             vega::check(&patient, &mut findings).await;
         } else {
             binary::check(&patient, &mut findings).await;

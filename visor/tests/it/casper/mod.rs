@@ -3,6 +3,7 @@
 mod cli;
 mod crash_points;
 mod discovery;
+mod doctor;
 mod faults;
 mod kills;
 mod proof;
