@@ -225,6 +225,8 @@ struct Daemon {
     pinned_chain: String,
     /// What the operator is shown of the versions that lie on this host.
     installed: Vec<pb::InstalledVersion>,
+    /// What the node said last, when it made no sense; empty when it did.
+    nonsense: String,
     /// What the node announces and nobody has proven.
     refusals: Vec<Refusal>,
     /// Readiness reports to the chain (GOV-16).
@@ -318,6 +320,7 @@ impl Daemon {
         self.exit_seen = Some(exit.seen);
         self.host.forget_node();
         self.block_rate.forget();
+        self.nonsense.clear();
         let ended = match (exit.code, exit.signal) {
             (Some(code), _) => visor_planner::Exit::Code(code),
             (None, Some(signal)) => visor_planner::Exit::Signal(signal),
@@ -345,6 +348,7 @@ impl Daemon {
                 self.queue.push_back(Input::NodeLinkLost);
             }
             LinkEvent::Reported(Translated { report, refusals }) => {
+                self.nonsense.clear();
                 self.block_rate.observe(report.height.0, Instant::now(), now().0);
                 self.refuse(refusals);
                 self.host.set_live(
@@ -357,7 +361,10 @@ impl Daemon {
                 self.queue.push_back(Input::NodeReported(report));
             }
             LinkEvent::Nonsense(what) => {
-                tracing::warn!(node.said = %what, "the node sent a report that makes no sense; it is ignored");
+                if self.nonsense != what {
+                    tracing::warn!(node.said = %what, "the node sent a report that makes no sense; it is ignored");
+                }
+                self.nonsense = what;
             }
             LinkEvent::Unresponsive(reason) => self.queue.push_back(Input::NodeUnresponsive { reason }),
             LinkEvent::Installed(installed) => self.installed = installed,
@@ -430,6 +437,12 @@ impl Daemon {
                 refusal.plan.version, refusal.plan.height, refusal.reason
             )
         }));
+        if !self.nonsense.is_empty() {
+            shown.problems.push(format!(
+                "what the node says makes no sense and is ignored: {}",
+                self.nonsense
+            ));
+        }
         shown.problems.extend(self.reports.problems());
         shown
     }

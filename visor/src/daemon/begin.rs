@@ -164,6 +164,7 @@ impl Daemon {
             next_ticket: 0,
             pinned_chain: adapter.pinned_chain(),
             installed: adapter.installed(),
+            nonsense: String::new(),
             refusals: Vec::new(),
             reports: Reports::none(),
             timers: BTreeMap::new(),
