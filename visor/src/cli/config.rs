@@ -169,9 +169,9 @@ fn read_vega(path: &Path, home: Option<&Home>) -> Result<Checked, CommandError> 
 /// Vega knows its keys in any case.
 fn without_case(table: toml::Table) -> toml::Table {
     let lower = table.into_iter().map(|(key, value)| {
-        let value = match value {
-            toml::Value::Table(table) => toml::Value::Table(without_case(table)),
-            other => other,
+        let value = match value.as_table() {
+            Some(table) => toml::Value::Table(without_case(table.clone())),
+            None => value,
         };
         (key.to_lowercase(), value)
     });

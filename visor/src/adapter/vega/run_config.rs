@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::args;
 use super::table::{Table, read_text};
 use crate::config::ConfigError;
-use crate::home::{check_socket_path, write_durably};
+use crate::home::check_socket_path;
 use crate::process::{Launch, Program, Role};
 use crate::run_config::ProgramMissing;
 
@@ -154,14 +154,6 @@ impl RunConfig {
             tracing::info!(program.path = %program.display(), "made the program executable");
         }
         Ok(())
-    }
-
-    /// Writes the file into a version folder, durably.
-    ///
-    /// # Errors
-    /// The system's answer.
-    pub(crate) fn write(&self, folder: &Path) -> io::Result<()> {
-        write_durably(&folder.join(FILE_NAME), self.to_text().as_bytes(), 0o600)
     }
 
     /// As the file has it.

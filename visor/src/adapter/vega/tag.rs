@@ -40,6 +40,18 @@ pub(crate) fn is_release_tag(text: &str) -> bool {
         && build.is_none_or(|part| part.split('.').all(identifier))
 }
 
+/// The three numbers of a release; nothing when it is none. A pre-release has those of its release.
+#[must_use]
+pub(crate) fn numbers(tag: &str) -> Option<[u64; 3]> {
+    if !is_release_tag(tag) {
+        return None;
+    }
+    let version = tag.strip_prefix(['v', 'V']).unwrap_or(tag);
+    let mut parts = version.split(['-', '+']).next()?.split('.');
+    let mut next = || parts.next()?.parse().ok();
+    Some([next()?, next()?, next()?])
+}
+
 /// What `upgradeFolders` may lead to.
 pub(crate) const FOLDER_EXPECTED: &str = "the name of a folder in the home, without separators";
 
@@ -100,6 +112,14 @@ mod tests {
         ] {
             assert!(!is_release_tag(tag), "{tag}");
         }
+    }
+
+    #[test]
+    fn the_numbers_of_a_release_are_compared_as_numbers() {
+        assert_eq!(numbers("v0.80.12-rc.1+x"), Some([0, 80, 12]));
+        assert!(numbers("v0.9.0") < numbers("v0.10.0"));
+        assert_eq!(numbers("genesis"), None);
+        assert_eq!(numbers("v99999999999999999999.0.0"), None);
     }
 
     #[test]

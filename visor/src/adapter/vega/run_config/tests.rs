@@ -139,17 +139,16 @@ fn programs_are_made_executable_and_both_are_checked() {
 }
 
 #[test]
-fn a_written_file_is_read_back_and_is_its_owners_alone() {
+fn a_file_is_of_vega_by_its_section() {
     let dir = tempfile::tempdir().unwrap();
-    let run = parsed(BOTH);
-    run.write(dir.path()).unwrap();
-    assert_eq!(RunConfig::read(dir.path()).unwrap(), run);
-    let mode = fs::metadata(dir.path().join(FILE_NAME))
-        .unwrap()
-        .permissions()
-        .mode();
-    assert_eq!(mode & 0o777, 0o600);
-    assert!(is_of_vega(&dir.path().join(FILE_NAME)));
-    fs::write(dir.path().join(FILE_NAME), "name = \"v1.0.0\"\n[node]\n").unwrap();
-    assert!(!is_of_vega(&dir.path().join(FILE_NAME)));
+    let path = dir.path().join(FILE_NAME);
+    for (text, is_of_vega_visor) in [
+        (BOTH, true),
+        ("[Vega]", true),
+        ("name = \"v1.0.0\"\n[node]\n", false),
+        ("[vega", false),
+    ] {
+        fs::write(&path, text).unwrap();
+        assert_eq!(is_of_vega(&path), is_of_vega_visor, "{text}");
+    }
 }
