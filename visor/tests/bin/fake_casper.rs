@@ -129,10 +129,10 @@ fn chainspec(folder: &Path) -> Option<Chainspec> {
     let table: toml::Table = text.parse().ok()?;
     let protocol = table.get("protocol")?.as_table()?;
     let version = numbers(protocol.get("version")?.as_str()?)?;
-    let activation = match protocol.get("activation_point")? {
-        toml::Value::Integer(era) => u64::try_from(*era).ok()?,
-        toml::Value::String(_) => 0,
-        _ => return None,
+    let activation = protocol.get("activation_point")?;
+    let activation = match activation.as_integer() {
+        Some(era) => u64::try_from(era).ok()?,
+        None => activation.as_str().map(|_| 0)?,
     };
     (version == named).then_some(Chainspec { version, activation })
 }

@@ -74,6 +74,9 @@ pub(crate) fn check_config(config: &Path, visor: Option<&Path>) -> Result<BTreeS
     Ok(unknown)
 }
 
+/// How many versions are asked ahead; a host has one or two that may come next.
+const MAX_ASKED_AHEAD: usize = 4;
+
 /// A Vega Visor home.
 #[derive(Debug)]
 pub(crate) struct Vega {
@@ -395,6 +398,7 @@ impl Adapter for Vega {
             http_path: run.rpc.http_path,
             core_arguments: run.vega.args,
         };
+        self.ask_ahead(&to);
         Ok(link::open(to, followed, self.retries.clone()))
     }
 
@@ -412,6 +416,37 @@ impl Adapter for Vega {
 }
 
 impl Vega {
+    /// Asks the programs of the version that runs and of later ones what they are, while there is time. Staging has done so for the version
+    /// that it staged, but a visor that was started since would ask between exit and exec (VIS-05).
+    fn ask_ahead(&self, to: &LinkTo) {
+        let running = tag::numbers(&to.version);
+        let mut unasked: Vec<(PathBuf, String)> = Vec::new();
+        let later = self.versions().into_iter().filter(|version| {
+            let numbers = tag::numbers(version);
+            numbers.is_some() && numbers >= running
+        });
+        for version in later.take(MAX_ASKED_AHEAD) {
+            let Ok((folder, run)) = self.read(&version) else {
+                continue;
+            };
+            let programs = run.programs(&folder).into_iter().map(|(_, program)| program);
+            let programs = programs.filter(|program| !self.programs.is(program, &version));
+            unasked.extend(programs.map(|program| (program, version.clone())));
+        }
+        if unasked.is_empty() {
+            return;
+        }
+        let (versions, limit) = (self.programs.clone(), to.config.staging.version_timeout);
+        tokio::spawn(async move {
+            for (program, tag) in unasked {
+                // A start that needs it will say what is wrong with it.
+                if let Err(error) = versions.check(&program, &tag, limit).await {
+                    tracing::debug!(error = %crate::cli::chain(&error), "asked a program ahead of its start");
+                }
+            }
+        });
+    }
+
     /// The core of a program that no run configuration names, and its data node missing, if it has one.
     fn alone(&self, version: Option<&str>, main: &Main) -> Recognised {
         let run = version.and_then(|version| Some(self.read(version).ok()?.1));
