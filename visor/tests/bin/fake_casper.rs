@@ -4,7 +4,7 @@
 //! Its version is the text after the last `FAKE-VERSION:` at the very end of its own file. Its configuration names the folder of its
 //! data (`[storage] path`) and, if it serves one, the address of its status page (`[rest_server] address`). There lie `era`, the last
 //! era that is complete, `written-by`, the version that wrote the data last, `exclusive`, the lock that a node and a migration hold for
-//! life, and `log`: one JSON object per line, each with `event`, `pid`, `version` and `us` (microseconds since the host started).
+//! life, and `log`: one JSON object per line that is not empty (one cut off is that of a node that was killed there), each with `event`, `pid`, `version` and `us` (microseconds since the host started).
 //! What must never happen has an event of its own: `double` (another one, or what it left, is alive), `early` (a version before its
 //! activation) and `old` (a version after a newer one has written).
 
@@ -472,7 +472,8 @@ fn append(storage: &Path, line: &Value) -> Result<()> {
         .append(true)
         .create(true)
         .open(storage.join("log"))?;
-    Ok(log.write_all(format!("{line}\n").as_bytes())?)
+    // A node that is killed in the middle of its line spoils no other.
+    Ok(log.write_all(format!("\n{line}\n").as_bytes())?)
 }
 
 fn lock(storage: &Path, name: &str, operation: FlockOperation) -> Result<Option<File>> {

@@ -344,11 +344,11 @@ impl Host {
         fs::write(self.config().join(STATE), text).unwrap();
     }
 
-    /// What the nodes did.
+    /// What the nodes did. A line that is cut off is that of a node that was killed while it wrote it.
     pub(crate) fn events(&self) -> Vec<Value> {
         let text = fs::read_to_string(self.node().join("log")).unwrap_or_default();
         text.lines()
-            .map(|line| serde_json::from_str(line).unwrap())
+            .filter_map(|line| serde_json::from_str(line).ok())
             .collect()
     }
 
