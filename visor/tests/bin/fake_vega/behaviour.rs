@@ -23,6 +23,8 @@ pub(crate) struct Behaviour {
     pub(crate) upgrades: Vec<Upgrade>,
     /// The core sends its blocks to a data node, and needs it.
     pub(crate) with_data_node: bool,
+    /// A core whose data node is gone waits for its end. The real one panics.
+    pub(crate) survives_data_node: bool,
     /// Blocks between snapshots, and between the data node's segments; 10 when 0.
     snapshot_every: u64,
     /// A segment is published so many blocks after its last.
@@ -41,6 +43,8 @@ pub(crate) struct Behaviour {
     /// Roles that start a helper in a session of its own, which ignores SIGTERM.
     pub(crate) helpers: Vec<Role>,
     pub(crate) rpc: Rpc,
+    /// Every question that the admin RPC is asked stands in the log.
+    pub(crate) log_questions: bool,
     /// The release that the admin RPC shows in the place of the accepted one.
     pub(crate) shown_tag: Option<String>,
     pub(crate) tendermint: Tendermint,

@@ -13,7 +13,7 @@ use tokio::task::LocalSet;
 use crate::behaviour::{Behaviour, CrashAtHalt};
 use crate::chain::Chain;
 use crate::rpc::{self, Addresses, Status};
-use crate::world::World;
+use crate::world::{World, monotonic_us};
 
 /// What a Go program ends with when it panics.
 const PANIC: u8 = 2;
@@ -51,7 +51,7 @@ async fn run(world: &World, load: Option<i64>) -> Result<u8> {
     let addresses = Addresses::of(&world.home)?;
     let again = {
         let folder = world.home.parent().map(Path::to_path_buf).unwrap_or_default();
-        move || Behaviour::read(&folder)
+        rpc::Steered { folder }
     };
     rpc::serve_admin(&addresses, &status, again.clone())?;
     rpc::serve_tendermint(&addresses, &status, again).await?;
@@ -151,7 +151,11 @@ impl Core<'_> {
         *self.status.release.borrow_mut() =
             Some(accepted.map(|upgrade| (upgrade.tag.clone(), upgrade.height)));
         if let Some(data_node) = &mut self.data_node {
-            data_node.tell(&format!("block {block}")).await?;
+            let told = data_node.tell(&format!("block {block}")).await;
+            if told.is_err() && behaviour.survives_data_node {
+                return std::future::pending().await;
+            }
+            told?;
         }
         self.height = block;
         match accepted.filter(|upgrade| upgrade.height == block) {
@@ -160,7 +164,13 @@ impl Core<'_> {
                 self.chain.add_snapshot(block)?;
                 self.halting = Some(block);
             }
-            None if block.is_multiple_of(behaviour.interval()) => self.chain.add_snapshot(block)?,
+            None if block.is_multiple_of(behaviour.interval()) => {
+                // Without a segment nothing would align a data node that is behind the first snapshot.
+                if let Some(data_node) = &mut self.data_node {
+                    data_node.ask("sync", block).await?;
+                }
+                self.chain.add_snapshot(block)?;
+            }
             None => {}
         }
         Ok(())
@@ -199,12 +209,13 @@ impl Core<'_> {
             return Ok(PANIC);
         }
         if let Some(data_node) = &mut self.data_node
-            && let Err(error) = data_node.upgrade(height).await
+            && let Err(error) = data_node.ask("upgrade", height).await
         {
             self.world.log(&format!("panic: {error:#}"))?;
             return Ok(PANIC);
         }
-        self.world.log(&format!("ready {height} {version}"))?;
+        self.world
+            .log(&format!("ready {height} {version} {}", monotonic_us()))?;
         self.world.ready.set(true);
         self.status.ready.set(true);
         match &mut self.data_node {
@@ -247,8 +258,8 @@ impl DataNode {
     }
 
     /// Until it is ready for exactly this height, however long that takes.
-    async fn upgrade(&mut self, height: u64) -> Result<()> {
-        self.tell(&format!("upgrade {height}")).await?;
+    async fn ask(&mut self, word: &str, height: u64) -> Result<()> {
+        self.tell(&format!("{word} {height}")).await?;
         loop {
             let mut line = String::new();
             if self.stream.read_line(&mut line).await? == 0 {

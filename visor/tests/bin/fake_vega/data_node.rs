@@ -34,13 +34,13 @@ pub(crate) async fn live(world: &World) -> Result<u8> {
     }
 }
 
-/// After an end that was not orderly everything above the newest segment is lost.
+/// After an end that was not orderly everything above the newest segment is lost, if there is one.
 fn restore(world: &World) -> Result<u64> {
     let clean = world.home.join("clean");
     let height = if clean.exists() {
         height(world)
     } else {
-        newest(world).unwrap_or(0)
+        newest(world).unwrap_or_else(|| height(world))
     };
     let _ = fs::remove_file(clean);
     put(&world.home.join("height"), &height.to_string())?;
@@ -86,6 +86,10 @@ async fn follow(world: &World, stream: &mut BufStream<UnixStream>, height: &mut 
                 return Ok(Some(FAILED));
             }
             "begin" => {}
+            "sync" => {
+                stream.write_all(format!("ready {number}\n").as_bytes()).await?;
+                stream.flush().await?;
+            }
             "upgrade" if looks_for_its_first => world.log("upgrade-ignored")?,
             "upgrade" => {
                 publish(world, *height)?;

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use anyhow::{Context as _, Result};
@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, UnixListener};
 
 use crate::behaviour::{Behaviour, CrashAtHalt, Rpc, Tendermint};
 use crate::http::{self, Request};
+use crate::world::{Role, log, monotonic_us};
 
 /// The path of the method `UpgradeStatus`.
 const PATH: &str = "/rpc";
@@ -28,6 +29,13 @@ pub(crate) struct Status {
     pub(crate) height: Cell<u64>,
     /// Somebody was told that it is ready.
     pub(crate) seen: tokio::sync::Notify,
+}
+
+/// What steers the services.
+#[derive(Debug, Clone)]
+pub(crate) struct Steered {
+    /// The world.
+    pub(crate) folder: PathBuf,
 }
 
 /// Where the core home's files say that the services listen. Those of a home that says nothing are Vega's defaults, which tests do
@@ -58,18 +66,14 @@ impl Addresses {
     }
 }
 
-pub(crate) fn serve_admin(
-    addresses: &Addresses,
-    status: &Rc<Status>,
-    behaviour: impl Fn() -> Result<Behaviour> + Clone + 'static,
-) -> Result<()> {
+pub(crate) fn serve_admin(addresses: &Addresses, status: &Rc<Status>, steered: Steered) -> Result<()> {
     let _ = fs::remove_file(&addresses.admin);
     let listener = UnixListener::bind(&addresses.admin)?;
     let status = Rc::clone(status);
     tokio::task::spawn_local(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let (status, behaviour) = (Rc::clone(&status), behaviour.clone());
-            tokio::task::spawn_local(async move { answer_admin(stream, &status, &behaviour).await });
+            let (status, steered) = (Rc::clone(&status), steered.clone());
+            tokio::task::spawn_local(async move { answer_admin(stream, &status, &steered).await });
         }
     });
     Ok(())
@@ -78,11 +82,14 @@ pub(crate) fn serve_admin(
 async fn answer_admin(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     status: &Status,
-    behaviour: &impl Fn() -> Result<Behaviour>,
+    steered: &Steered,
 ) -> Result<()> {
     let mut stream = BufStream::new(stream);
     while let Some(request) = http::read(&mut stream).await? {
-        let behaviour = behaviour()?;
+        let behaviour = Behaviour::read(&steered.folder)?;
+        if behaviour.log_questions {
+            log(&steered.folder, Role::Core, &format!("asked {}", monotonic_us()))?;
+        }
         match behaviour.rpc {
             Rpc::Closes => return Ok(()),
             Rpc::Silent => std::future::pending().await,
@@ -164,7 +171,7 @@ fn release(tag: &str, height: u64) -> String {
 pub(crate) async fn serve_tendermint(
     addresses: &Addresses,
     status: &Rc<Status>,
-    behaviour: impl Fn() -> Result<Behaviour> + Clone + 'static,
+    steered: Steered,
 ) -> Result<()> {
     let Some(address) = &addresses.tendermint else {
         return Ok(());
@@ -175,11 +182,11 @@ pub(crate) async fn serve_tendermint(
     let status = Rc::clone(status);
     tokio::task::spawn_local(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let (status, behaviour) = (Rc::clone(&status), behaviour.clone());
+            let (status, steered) = (Rc::clone(&status), steered.clone());
             tokio::task::spawn_local(async move {
                 let mut stream = BufStream::new(stream);
                 while let Some(request) = http::read(&mut stream).await? {
-                    let body = match behaviour()?.tendermint {
+                    let body = match Behaviour::read(&steered.folder)?.tendermint {
                         Tendermint::Silent => std::future::pending().await,
                         Tendermint::Garbage => "<html>".to_owned(),
                         Tendermint::Answers => tendermint_status(status.height.get()),

@@ -74,12 +74,7 @@ impl World {
     }
 
     pub(crate) fn log(&self, line: &str) -> Result<()> {
-        let mut log = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(self.folder.join("log"))?;
-        log.write_all(format!("{} {line}\n", self.role.word()).as_bytes())?;
-        Ok(())
+        log(&self.folder, self.role, line)
     }
 
     /// Where the core sends its blocks.
@@ -171,8 +166,17 @@ impl World {
     }
 }
 
+pub(crate) fn log(folder: &Path, role: Role, line: &str) -> Result<()> {
+    let mut log = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(folder.join("log"))?;
+    log.write_all(format!("{} {line}\n", role.word()).as_bytes())?;
+    Ok(())
+}
+
 /// Microseconds since the host started.
-fn monotonic_us() -> i64 {
+pub(crate) fn monotonic_us() -> i64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     now.tv_sec * 1_000_000 + now.tv_nsec / 1_000
 }

@@ -1,7 +1,5 @@
 //! What the core and the data node did, from the log that both of them write.
 
-#![expect(dead_code, reason = "the stories come with the adapter")]
-
 use std::fs;
 use std::path::{Path, PathBuf};
 

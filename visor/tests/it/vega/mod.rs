@@ -1,14 +1,23 @@
 //! Homes of Vega's visor under ours, with a core and a data node that are real processes.
 
+mod answers;
+mod crash_points;
 mod fake;
+mod fetched;
 mod files;
+mod halt;
 mod install;
 mod install_download;
 mod install_kills;
 mod install_scene;
+mod kills;
 mod log;
+mod proof;
 mod releases;
+mod reload;
+mod restarts;
 mod scene;
+mod stories;
 
 #[test]
 fn every_file_is_listed() {

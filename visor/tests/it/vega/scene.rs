@@ -1,7 +1,5 @@
 //! A home of Vega's visor with a fake core and data node, and a real visor over it. Everything that a test started ends with it.
 
-#![expect(dead_code, reason = "the stories come with the adapter")]
-
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
@@ -314,16 +312,21 @@ impl Host {
 
     /// SIGKILL for every process that holds this home's lock.
     pub(crate) fn kill_node(&self) {
+        self.signal_all(Signal::KILL);
+    }
+
+    /// A signal for every process that holds this home's lock.
+    pub(crate) fn signal_all(&self, signal: Signal) {
         let lock = visor::lock::NodeLock::new(self.home().join("node.lock"));
         for holder in lock.holders() {
-            let _ = kill_process(holder.pid, Signal::KILL);
+            let _ = kill_process(holder.pid, signal);
         }
     }
 
-    /// A signal for the newest process of a role.
+    /// A signal for the newest process of a role. It may have ended.
     pub(crate) fn signal(&self, role: Role, signal: Signal) {
         let pid = self.log().starts(role).last().unwrap().pid;
-        kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+        let _ = kill_process(Pid::from_raw(pid).unwrap(), signal);
     }
 
     /// No process of this host's node is alive.
