@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::SeekFrom;
+use rustix::fs::{Advice, SeekFrom};
 use rustix::io::Errno;
 
 use super::error::{BackupError, failed};
@@ -68,7 +68,12 @@ impl Copier {
                 Err(_) => {}
             }
         }
-        self.pieces(from, meta.size, Some(to))
+        let contents = self.pieces(from, meta.size, Some(to))?;
+        if contents.size >= PIECE as u64 {
+            // Whatever can be written to the disk from now on need not be waited for at the sync. A hint: it may be refused.
+            let _ = rustix::fs::fadvise(to.file, 0, None, Advice::DontNeed);
+        }
+        Ok(contents)
     }
 
     /// What a file holds.

@@ -123,8 +123,8 @@ pub(super) struct Manifest {
 }
 
 impl Manifest {
-    /// Finishes the backup.
-    pub(super) fn write(plan: &Plan, entries: &[Entry], bytes: u64) -> Result<(), BackupError> {
+    /// Writes what finishes the backup, under another name. Not durable yet: one sync is for this and for the copies.
+    pub(super) fn prepare(plan: &Plan, entries: &[Entry], bytes: u64) -> Result<(), BackupError> {
         let path = plan.backup().join(MANIFEST);
         let part = path.with_extension("part");
         step()
@@ -149,13 +149,19 @@ impl Manifest {
                 file.write_all(&json(&footer)?)?;
                 file.write_all(b"\n")?;
                 file.into_inner()
-                    .map_err(io::IntoInnerError::into_error)?
-                    .sync_all()?;
-                step()?;
-                fs::rename(&part, &path)?;
-                step()?;
-                sync_directory(&plan.backup())
+                    .map_err(io::IntoInnerError::into_error)
+                    .map(drop)
             })
+            .map_err(failed("write", path))
+    }
+
+    /// Finishes the backup. What [`Self::prepare`] has written is durable, and all that it names.
+    pub(super) fn publish(plan: &Plan) -> Result<(), BackupError> {
+        let path = plan.backup().join(MANIFEST);
+        step()
+            .and_then(|()| fs::rename(path.with_extension("part"), &path))
+            .and_then(|()| step())
+            .and_then(|()| sync_directory(&plan.backup()))
             .map_err(failed("write", path))
     }
 

@@ -128,17 +128,16 @@ fn run(
         copied: 0,
     };
     let walked = pass.walk(&data);
-    // Also what a failed or cancelled pass has copied is of use.
-    let kept = if quiet && walked.is_ok() {
-        tree::sync(&data).map_err(failed("sync", &backup))
+    if quiet && walked.is_ok() {
+        Manifest::prepare(plan, &pass.entries, pass.bytes)?;
+        // The copies, the list of them and the names above, which all lie on one file system: every further sync would be one more time
+        // that the node waits for the disk.
+        tree::sync(&data).map_err(failed("sync", &backup))?;
+        Manifest::publish(plan)?;
     } else {
-        pass.checkpoint(&data)
-    };
-    walked.and(kept)?;
-    if quiet {
-        Manifest::write(plan, &pass.entries, pass.bytes)?;
-        // The names above the backup.
-        tree::sync_folder(&folder).map_err(failed("sync", &plan.folder))?;
+        // Also what a failed or cancelled pass has copied is of use.
+        let kept = pass.checkpoint(&data);
+        walked.and(kept)?;
     }
     Ok(Tally {
         bytes: pass.bytes,

@@ -7,12 +7,14 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use rustix::fs::Mode;
 
-use super::scene::{Scene, settle};
+use super::scene::{Scene, TUNING, settle};
+use crate::backup::job::Cancel;
 use crate::backup::manifest::MANIFEST;
-use crate::backup::pass::DATA;
+use crate::backup::pass::{DATA, Tuning, first};
 use crate::backup::plan::check_paths;
 use crate::backup::tree;
 
@@ -31,6 +33,21 @@ fn the_second_pass_copies_only_what_has_changed() {
         second.copied,
         ("two".len() + "new".len() + "a file now".len() + 12) as u64
     );
+}
+
+#[test]
+fn a_file_that_had_changed_a_moment_before_is_copied_again() {
+    let scene = Scene::small();
+    // As if no change of the last hour could be told from a later one.
+    let tuning = Tuning {
+        settle: Duration::from_secs(3600),
+        ..TUNING
+    };
+    let pass = || first(&scene.plan, tuning, &Cancel::default()).unwrap().copied;
+    let all = pass();
+    assert!(all >= 6000);
+    assert_eq!(pass(), all, "none was recorded");
+    assert_eq!(scene.second().unwrap().copied, all);
 }
 
 #[test]
