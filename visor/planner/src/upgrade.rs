@@ -86,7 +86,10 @@ impl Planner {
         }
         if self.underway.is_some() {
             self.reported_on_probation(now, report, effects);
-            return;
+            if self.underway.is_some() {
+                return;
+            }
+            // The same report may say that the new version has halted at the next height: a node that stands still says it once.
         }
         effects.extend(self.staging.learn(report, &self.current, &self.manual));
         let due = report.halt.clone().or_else(|| self.manual_due());
@@ -130,7 +133,6 @@ impl Planner {
         }
         let done = underway.clone();
         self.completed(done, effects);
-        effects.extend(self.staging.learn(report, &self.current, &self.manual));
     }
 
     pub(crate) fn completed(&mut self, done: Underway, effects: &mut Vec<Effect>) {

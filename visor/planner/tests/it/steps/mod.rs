@@ -11,7 +11,7 @@ mod walks;
 
 use visor_planner::{
     Effect, Exit, ExitReason, Height, Input, Millis, NodeReport, Notice, Observed, Phase, Planner, Process,
-    Record, RecoverError, RetryPolicy, Timer, Timestamp, recover,
+    Record, RecoverError, RetryPolicy, Timer, Timestamp, UpgradeId, UpgradePlan, Version, recover,
 };
 
 use crate::world::{H, Script, World, config, new, old, plan, settle};
@@ -381,6 +381,31 @@ fn vis_10_a_new_version_that_reports_but_makes_no_block_is_told_and_left_alone()
         (last.node_down_ms, last.exit_to_exec_us, last.stop_ms),
         (30, 400, 10)
     );
+}
+
+#[test]
+fn vis_10_the_report_that_completes_an_upgrade_may_be_the_halt_for_the_next_one() {
+    let mut planner = new_version_started();
+    let next = UpgradePlan {
+        id: UpgradeId("next".to_owned()),
+        version: Version("1.2.0".to_owned()),
+        height: Height(H + 1),
+    };
+    let report = NodeReport {
+        version: new(),
+        height: next.height,
+        upgrades: Vec::new(),
+        halt: Some(next.clone()),
+    };
+    let effects = planner.step(Timestamp(90), Input::NodeReported(report)).0;
+    let completed = |effect: &Effect| matches!(effect, Effect::Append(Record::UpgradeCompleted { .. }));
+    let halted = |effect: &Effect| matches!(effect, Effect::Notify(Notice::Halted { height, .. }) if *height == next.height);
+    let place = |is: &dyn Fn(&Effect) -> bool| effects.iter().position(is);
+    assert!(
+        place(&completed).is_some() && place(&completed) < place(&halted),
+        "{effects:?}"
+    );
+    assert_eq!(planner.status().phase, Phase::Halting);
 }
 
 #[test]
