@@ -286,9 +286,11 @@ fn casper_w10_a_backup_is_made_before_the_migration() {
     ]);
     let launcher = host.start();
     host.wait_validating("2.0.0");
-    let backed_up = host.records().into_iter().find_map(|record| match record {
-        Record::BackedUp { backup, .. } => Some(backup.path),
-        _ => None,
+    let backed_up = host.records().into_iter().find_map(|record| {
+        let Record::BackedUp { backup, .. } = record else {
+            return None;
+        };
+        Some(backup.path)
     });
     assert!(backed_up.is_some(), "{:#?}", host.records());
     launcher.stop();

@@ -48,9 +48,11 @@ pub(crate) fn assert_walked(host: &Host) {
     let records = host.records();
     let completed: Vec<&str> = records
         .iter()
-        .filter_map(|record| match record {
-            Record::UpgradeCompleted { plan, .. } => Some(plan.version.0.as_str()),
-            _ => None,
+        .filter_map(|record| {
+            let Record::UpgradeCompleted { plan, .. } = record else {
+                return None;
+            };
+            Some(plan.version.0.as_str())
         })
         .collect();
     assert_eq!(completed, ["1.1.0", "2.0.0"], "{records:#?}");

@@ -404,7 +404,10 @@ async fn failures_in_a_row_count_and_one_good_answer_ends_the_row() {
     core.answer(Reply::text("500 Internal Server Error", "no"));
     link.lost().await;
     let text = link.unresponsive().await;
-    assert!(text.contains("no answer for 3s (2 retries of 1s are allowed)"), "{text}");
+    assert!(
+        text.contains("no answer for 3s (2 retries of 1s are allowed)"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
