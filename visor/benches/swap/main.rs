@@ -27,7 +27,7 @@ struct Options {
     /// Exchanges by a peer that waits before it acts
     #[arg(long, default_value_t = 25)]
     slow_swaps: usize,
-    /// Exchanges on a host of Casper's launcher, which looks through the folders of all versions at each
+    /// Exchanges on hosts of Casper's launcher
     #[arg(long, default_value_t = 100)]
     casper_swaps: usize,
     /// Given by cargo

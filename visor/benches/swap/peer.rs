@@ -14,8 +14,10 @@ use crate::timeline::{Event, events, gaps};
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks at the node's log.
 const LOOK: Duration = Duration::from_millis(2);
-/// After a start, before the node is told to end: whatever is still written about the start is not to be measured.
-const SETTLE: Duration = Duration::from_millis(30);
+/// After a start, before the node is told to end. A Casper node runs for days; meanwhile what the next upgrade will write is made durable.
+const SETTLE: Duration = Duration::from_millis(500);
+/// As many versions as a host of that network has collected in some years.
+const CASPER_VERSIONS: usize = 20;
 
 /// Killed when dropped.
 pub(crate) struct Running(pub(crate) Child);
@@ -141,8 +143,22 @@ pub(crate) fn vegavisor(root: &Path, program: &Path, node: &Path, swaps: usize) 
     Ok(gaps(&events, "exit"))
 }
 
-/// A host of Casper's launcher: the node ends with 0 when it is told to, the next version's `migrate-data` at once.
+/// Hosts of Casper's launcher, one after the other: the node ends with 0 when it is told to, the next version's `migrate-data` at once.
 pub(crate) fn casper_launcher(root: &Path, program: &Path, node: &Path, swaps: usize) -> Result<Vec<i64>> {
+    let mut all = Vec::with_capacity(swaps);
+    while all.len() < swaps {
+        let swaps = CASPER_VERSIONS.min(swaps - all.len());
+        all.extend(casper_host(
+            &root.join(all.len().to_string()),
+            program,
+            node,
+            swaps,
+        )?);
+    }
+    Ok(all)
+}
+
+fn casper_host(root: &Path, program: &Path, node: &Path, swaps: usize) -> Result<Vec<i64>> {
     let log = root.join("log");
     for number in 0..=swaps {
         let version = format!("1_0_{number}");

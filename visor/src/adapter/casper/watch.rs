@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use super::layout::Settings;
 use super::version::discover;
 use crate::path_watch::happened;
-use crate::readiness::readable;
+use crate::readiness::{close_aside, readable};
 
 /// A staging tool unpacks file after file; what it does in this time is one change.
 const QUIET: Duration = Duration::from_millis(200);
@@ -25,7 +25,8 @@ const LONGEST_BURST: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct FolderWatch {
     settings: Settings,
-    events: AsyncFd<OwnedFd>,
+    /// Present until this is dropped.
+    events: Option<AsyncFd<OwnedFd>>,
     burst: Option<Burst>,
 }
 
@@ -43,7 +44,7 @@ impl FolderWatch {
     pub(crate) fn new(settings: &Settings) -> io::Result<Self> {
         Ok(Self {
             settings: settings.clone(),
-            events: watch(settings)?,
+            events: Some(watch(settings)?),
             burst: None,
         })
     }
@@ -53,7 +54,7 @@ impl FolderWatch {
         loop {
             let due = self.burst.map(|burst| burst.due);
             tokio::select! {
-                () = happened(&self.events) => {
+                () = seen(self.events.as_ref()) => {
                     let now = Instant::now();
                     let began = self.burst.map_or(now, |burst| burst.began);
                     let due = (now + QUIET).min(began + LONGEST_BURST);
@@ -62,13 +63,32 @@ impl FolderWatch {
                 () = at(due) => {
                     self.burst = None;
                     match watch(&self.settings) {
-                        Ok(events) => self.events = events,
+                        Ok(events) => {
+                            if let Some(old) = self.events.replace(events) {
+                                close_aside(old);
+                            }
+                        }
                         Err(error) => tracing::warn!(%error, "a change of the versions on this host may go unseen"),
                     }
                     return;
                 }
             }
         }
+    }
+}
+
+impl Drop for FolderWatch {
+    fn drop(&mut self) {
+        if let Some(events) = self.events.take() {
+            close_aside(events);
+        }
+    }
+}
+
+async fn seen(events: Option<&AsyncFd<OwnedFd>>) {
+    match events {
+        Some(events) => happened(events).await,
+        None => std::future::pending().await,
     }
 }
 
