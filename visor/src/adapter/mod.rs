@@ -1,7 +1,7 @@
 //! Chain adapters: one folder per chain system. Each translates its system's conventions into the planner's facts, and the planner's orders
 //! into what its system understands. None decides anything.
 //!
-//! The daemon knows [`Adapter`] alone; which one a home needs is seen from its files, or said on the command line.
+//! The daemon knows the trait `Adapter` alone; which one a home needs is seen from its files, or said on the command line.
 
 mod appearance;
 pub(crate) mod casper;
