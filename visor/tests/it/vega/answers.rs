@@ -63,7 +63,7 @@ fn an_upgrade_that_loses_its_majority_is_forgotten() {
     let mut host = Host::new(Kind::Core);
     let visor = host.start();
     host.wait_connected();
-    let height = host.accept(V80, 60);
+    let height = host.accept(V80, 600);
     host.wait_status("the acceptance", |status| {
         status["upgrade"]["version"] == V80 || status.to_string().contains(V80)
     });
