@@ -5,6 +5,7 @@
 
 mod begin;
 mod carry_out;
+mod recorder;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use visor_planner::{Input, Planner, Record, Timer, UpgradeId, Version};
 
 pub use self::begin::last_known;
 use self::begin::now;
+use self::recorder::Recorder;
 use crate::adapter::{Adapter, LinkEvent, Refusal, Translated};
 use crate::block_rate::BlockRate;
 use crate::cli::{CommandError, chain};
@@ -217,7 +219,7 @@ struct Daemon {
     planner: Planner,
     host: Host,
     jobs: Jobs,
-    journal: Journal,
+    recorder: Recorder,
     status: watch::Sender<pb::Status>,
     notifier: Notifier,
     block_rate: BlockRate,
@@ -288,6 +290,10 @@ impl Daemon {
                     }
                 }
                 fact = self.jobs.next(&mut facts.answers) => self.queue.push_back(fact),
+                reason = self.recorder.failed() => {
+                    self.journal_failed = true;
+                    self.queue.push_back(Input::AppendFailed { reason });
+                }
                 // Only the status changes.
                 () = self.reports.changed() => {}
                 Some(ticket) = facts.orders.recv() => self.ordered(ticket),

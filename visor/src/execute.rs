@@ -376,9 +376,10 @@ impl Host {
         Ok(())
     }
 
-    /// Makes the switch durable.
-    pub(crate) fn sync_swap(&self) -> Result<(), ExecuteError> {
-        Ok(self.adapter.sync_switch()?)
+    /// What makes the switch durable, on whichever thread.
+    pub(crate) fn sync_swap(&self) -> impl FnOnce() -> Result<(), AdapterError> + Send + use<> {
+        let adapter = Arc::clone(&self.adapter);
+        move || adapter.sync_switch()
     }
 
     /// Stages a plan, off the loop; one that is being staged already goes on.

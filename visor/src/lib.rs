@@ -34,3 +34,4 @@ mod signals;
 pub mod staging;
 mod status;
 pub mod swap;
+mod watches;

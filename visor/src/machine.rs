@@ -11,6 +11,8 @@ use crate::staging::host_platform;
 pub(crate) enum Made {
     /// An ELF program for this machine.
     ForThisHost,
+    /// The same, but so many bytes are missing at its end.
+    CutOff(u64),
     /// For another machine; the number is ELF's.
     ForAnother(u16),
     /// A script, or something of another kind.
@@ -19,36 +21,36 @@ pub(crate) enum Made {
 
 /// Reads the header of an executable.
 pub(crate) fn made_for(program: &Path) -> io::Result<Made> {
-    let mut header = Vec::new();
-    File::open(program)?.take(20).read_to_end(&mut header)?;
-    Ok(
-        machine(&header).map_or(Made::Unknown, |machine| match host_machine() {
-            Some(ours) if ours == machine => Made::ForThisHost,
-            Some(_) => Made::ForAnother(machine),
-            None => Made::Unknown,
-        }),
-    )
+    let file = File::open(program)?;
+    let mut header = Vec::with_capacity(64);
+    (&file).take(64).read_to_end(&mut header)?;
+    Ok(match (machine(&header), host_machine()) {
+        (Some(machine), Some(ours)) if machine == ours => {
+            match missing_bytes(&header, file.metadata()?.len()) {
+                0 => Made::ForThisHost,
+                missing => Made::CutOff(missing),
+            }
+        }
+        (Some(machine), Some(_)) => Made::ForAnother(machine),
+        (Some(_) | None, Some(_) | None) => Made::Unknown,
+    })
 }
 
 /// How many bytes are missing at the end of a 64-bit ELF program, as its header tells; 0: none, or that cannot be told.
-pub(crate) fn missing_bytes(program: &Path) -> io::Result<u64> {
-    let mut file = File::open(program)?;
-    let mut header = Vec::new();
-    file.by_ref().take(64).read_to_end(&mut header)?;
-    let size = file.metadata()?.len();
+fn missing_bytes(header: &[u8], size: u64) -> u64 {
     let Some(header): Option<&[u8; 64]> = header.first_chunk() else {
-        return Ok(0);
+        return 0;
     };
     if header[..6] != *b"\x7fELF\x02\x01" {
-        return Ok(0);
+        return 0;
     }
     // The table of sections is the last thing that a linker writes: where it begins, the size of an entry, and how many there are.
     let begin: [u8; 8] = header[40..48].try_into().unwrap_or_default();
     let (entry, count) = ([header[58], header[59]], [header[60], header[61]]);
     let table = u64::from(u16::from_le_bytes(entry)) * u64::from(u16::from_le_bytes(count));
-    Ok(u64::from_le_bytes(begin)
+    u64::from_le_bytes(begin)
         .saturating_add(table)
-        .saturating_sub(size))
+        .saturating_sub(size)
 }
 
 /// `e_machine` of an ELF header.
@@ -103,7 +105,6 @@ mod tests {
         for other in [&b"#!/bin/sh"[..], b"", b"\x7fELF"] {
             fs::write(&path, other).unwrap();
             assert_eq!(made_for(&path).unwrap(), Made::Unknown);
-            assert_eq!(missing_bytes(&path).unwrap(), 0);
         }
     }
 
@@ -112,7 +113,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("program");
         let whole = std::env::current_exe().unwrap();
-        assert_eq!(missing_bytes(&whole).unwrap(), 0);
+        assert_eq!(made_for(&whole).unwrap(), Made::ForThisHost);
         let mut begin = Vec::new();
         let limit = 4096;
         File::open(&whole)
@@ -122,7 +123,9 @@ mod tests {
             .unwrap();
         fs::write(&path, &begin).unwrap();
         let size = fs::metadata(&whole).unwrap().len();
-        let missing = missing_bytes(&path).unwrap();
+        let Made::CutOff(missing) = made_for(&path).unwrap() else {
+            panic!("expected to miss some bytes");
+        };
         assert!(missing > 0 && missing <= size - limit, "{missing}");
     }
 }

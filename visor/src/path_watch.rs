@@ -8,16 +8,14 @@ use std::collections::{BTreeSet, VecDeque};
 use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
-use tokio::io::unix::AsyncFd;
+use rustix::fs::inotify::WatchFlags;
 use tokio::time::{Instant, sleep_until};
 
-use crate::readiness::readable;
+use crate::watches::{ENTRIES, Watches};
 
 /// Editors write, rename and set permissions within milliseconds of each other.
 const QUIET: Duration = Duration::from_millis(100);
@@ -33,7 +31,7 @@ const MAX_LOOKS: usize = 8;
 pub(crate) struct PathWatch {
     path: PathBuf,
     quiet: Duration,
-    events: AsyncFd<OwnedFd>,
+    watches: Watches,
     seen: Look,
     burst: Option<Burst>,
 }
@@ -69,10 +67,12 @@ impl PathWatch {
     }
 
     fn with_quiet(path: &Path, quiet: Duration) -> io::Result<Self> {
+        let mut watches = Watches::new()?;
+        watch(&mut watches, path)?;
         Ok(Self {
             path: path.to_path_buf(),
             quiet,
-            events: watch(path)?,
+            watches,
             seen: look(path),
             burst: None,
         })
@@ -84,7 +84,7 @@ impl PathWatch {
         loop {
             let due = self.burst.map(|burst| burst.due);
             tokio::select! {
-                () = happened(&self.events) => {
+                () = self.watches.happened() => {
                     let now = Instant::now();
                     let began = self.burst.map_or(now, |burst| burst.began);
                     let due = (now + self.quiet).min(began + LONGEST_BURST.max(self.quiet));
@@ -102,11 +102,8 @@ impl PathWatch {
 
     /// Looks again, and watches the way to the file as it is now.
     fn is_different(&mut self) -> bool {
-        match watch(&self.path) {
-            Ok(events) => self.events = events,
-            Err(error) => {
-                tracing::warn!(watch.path = %self.path.display(), %error, "a change of this file may go unseen");
-            }
+        if let Err(error) = watch(&mut self.watches, &self.path) {
+            tracing::warn!(watch.path = %self.path.display(), %error, "a change of this file may go unseen");
         }
         // After the watch has begun, so that no change falls between the two.
         let now = look(&self.path);
@@ -120,26 +117,6 @@ async fn at(due: Option<Instant>) {
     match due {
         Some(due) => sleep_until(due).await,
         None => std::future::pending().await,
-    }
-}
-
-/// Waits for events and takes them all.
-pub(crate) async fn happened(events: &AsyncFd<OwnedFd>) {
-    loop {
-        let Ok(mut ready) = events.readable().await else {
-            // Only without a runtime.
-            return std::future::pending().await;
-        };
-        let mut buffer = [0_u8; 4096];
-        let mut any = false;
-        // Until it would block. Which event it was does not matter: the file is looked at.
-        while rustix::io::read(events.get_ref(), &mut buffer).is_ok_and(|count| count > 0) {
-            any = true;
-        }
-        ready.clear_ready();
-        if any {
-            return;
-        }
     }
 }
 
@@ -157,43 +134,19 @@ fn look(path: &Path) -> Look {
     }
 }
 
-fn watch(path: &Path) -> io::Result<AsyncFd<OwnedFd>> {
+fn watch(watches: &mut Watches, path: &Path) -> io::Result<()> {
+    let contents = WatchFlags::MODIFY | WatchFlags::CLOSE_WRITE | WatchFlags::ATTRIB;
     let mut folders = folders(path);
     let mut looks = 0;
     loop {
-        let descriptor = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
-        // A file whose permission is gone cannot be watched itself: its folder tells when it comes back.
-        let entries = WatchFlags::ATTRIB
-            | WatchFlags::CREATE
-            | WatchFlags::DELETE
-            | WatchFlags::MOVED_FROM
-            | WatchFlags::MOVED_TO
-            | WatchFlags::DELETE_SELF
-            | WatchFlags::MOVE_SELF
-            | WatchFlags::ONLYDIR;
-        let contents = WatchFlags::MODIFY | WatchFlags::CLOSE_WRITE | WatchFlags::ATTRIB;
-        for folder in &folders {
-            match inotify::add_watch(&descriptor, folder, entries) {
-                // It has gone in this moment: the way has changed, and the next look sees it.
-                Ok(_) | Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        match inotify::add_watch(&descriptor, path, contents) {
-            // What cannot be watched cannot be read either; its folder tells when that changes.
-            Ok(_)
-            | Err(
-                rustix::io::Errno::NOENT
-                | rustix::io::Errno::NOTDIR
-                | rustix::io::Errno::LOOP
-                | rustix::io::Errno::ACCESS,
-            ) => {}
-            Err(error) => return Err(error.into()),
-        }
+        // A file whose permission is gone cannot be watched itself, nor one that has gone in this moment; the folders tell.
+        let wanted = folders.iter().map(|folder| (folder.as_path(), ENTRIES));
+        watches.set(wanted.chain([(path, contents)]))?;
         let now = self::folders(path);
         looks += 1;
         if now == folders || looks == MAX_LOOKS {
-            return readable(descriptor);
+            watches.forget();
+            return Ok(());
         }
         folders = now;
     }

@@ -106,6 +106,10 @@ fn casper(dir: &Path, node: &Path, options: &Options, rows: &mut Vec<Row>) -> Re
         peer::bare_with_migration(&dir.join("bare-twice.log"), node, options.swaps)?,
     ));
     rows.push(Row::new(
+        "the same bare loop, each node ended after half a second: exit to first instruction",
+        peer::bare_with_rest_and_migration(&dir.join("bare-rested.log"), node, swaps)?,
+    ));
+    rows.push(Row::new(
         "visor as casper-node-launcher, migrate-data between the nodes: exit to first instruction",
         peer::casper_launcher(&dir.join("casper-ours"), &ours, node, swaps)?,
     ));

@@ -16,6 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(2);
 /// After a start, before the node is told to end. A Casper node runs for days; meanwhile what the next upgrade will write is made durable.
 const SETTLE: Duration = Duration::from_millis(500);
+/// After the order to end, before the log is looked at: longer than an exchange.
+const UNSEEN: Duration = Duration::from_millis(50);
 /// As many versions as a host of that network has collected in some years.
 const CASPER_VERSIONS: usize = 20;
 
@@ -57,6 +59,29 @@ pub(crate) fn bare_with_migration(log: &Path, node: &Path, swaps: usize) -> Resu
             let mut child = Command::new(node).args(arguments).stdin(Stdio::null()).spawn()?;
             child.wait()?;
         }
+    }
+    Ok(gaps(&events(log)?, "exit"))
+}
+
+/// The same for nodes that run for a while, as those of a launcher do: whoever waits for their end has slept, and so have the processors.
+pub(crate) fn bare_with_rest_and_migration(log: &Path, node: &Path, swaps: usize) -> Result<Vec<i64>> {
+    for _ in 0..=swaps {
+        let mut validator = Command::new(node);
+        validator
+            .args(["validator", "config.toml"])
+            .env("IDLE_NODE_LOG", log);
+        let mut migration = Command::new(node);
+        migration.arg("migrate-data");
+        let mut child = validator.stdin(Stdio::null()).spawn()?;
+        let pid = Pid::from_child(&child);
+        let ended = std::thread::spawn(move || {
+            std::thread::sleep(SETTLE);
+            kill_process(pid, Signal::TERM)
+        });
+        child.wait()?;
+        migration.stdin(Stdio::null()).spawn()?.wait()?;
+        // Behind the exchange that is measured.
+        drop(ended);
     }
     Ok(gaps(&events(log)?, "exit"))
 }
@@ -183,6 +208,8 @@ fn casper_host(root: &Path, program: &Path, node: &Path, swaps: usize) -> Result
         let events = wait_for_starts(&mut running, &log, number)?;
         std::thread::sleep(SETTLE);
         terminate(&events)?;
+        // Whoever looks takes a processor from those that are measured.
+        std::thread::sleep(UNSEEN);
     }
     let events = wait_for_starts(&mut running, &log, swaps + 1)?;
     end(running, &events)?;

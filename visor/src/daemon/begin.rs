@@ -8,6 +8,7 @@ use proto::pb::visor::v1 as pb;
 use tokio::sync::{mpsc, watch};
 use visor_planner::{Observed, Process, Record, RecoverError, Timestamp, Version, recover};
 
+use super::recorder::Recorder;
 use super::{Daemon, Facts, QUEUE};
 use crate::adapter::{self, Adapter};
 use crate::block_rate::BlockRate;
@@ -154,7 +155,7 @@ impl Daemon {
             planner,
             host,
             jobs,
-            journal,
+            recorder: Recorder::new(journal),
             status,
             notifier: Notifier::new(&config.notify, HostFacts::of_this_host(home.root())),
             block_rate: BlockRate::default(),

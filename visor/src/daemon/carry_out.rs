@@ -6,6 +6,7 @@ use visor_planner::{
     Announced, Answer, ArtifactFact, Effect, ExitReason, Hook, Input, Process, Record, UpgradePlan, Version,
 };
 
+use super::recorder::Write;
 use super::{Daemon, Ended, now};
 use crate::adapter::Start;
 use crate::cli::chain;
@@ -17,9 +18,12 @@ use crate::staging::{Artifact, Order};
 
 impl Daemon {
     pub(super) fn execute(&mut self, effects: Vec<Effect>) {
+        // Records that stand behind a start only describe it: what follows from it must not wait for the disk.
+        let mut describes = false;
         for effect in effects {
             fault::point_of("before", &effect);
-            if let Err(failure) = self.execute_one(effect) {
+            describes |= matches!(effect, Effect::Start { .. } | Effect::Migrate { .. });
+            if let Err(failure) = self.execute_one(effect, describes) {
                 // The rest of the batch stands behind what failed, and nothing is decided before the planner knows it.
                 self.queue.push_front(failure);
                 return;
@@ -29,9 +33,13 @@ impl Daemon {
     }
 
     /// One order. An error is the fact that ends the batch.
-    fn execute_one(&mut self, effect: Effect) -> Result<(), Input> {
+    fn execute_one(&mut self, effect: Effect, describes: bool) -> Result<(), Input> {
+        if needs_the_records(&effect) {
+            let settled = self.recorder.settle();
+            self.journaled(settled)?;
+        }
         match effect {
-            Effect::Append(record) => self.append(&record)?,
+            Effect::Append(record) => self.append(record, describes)?,
             Effect::Stage(announced) => self.stage(announced),
             Effect::Unstage(upgrade) => self.host.unstage(&upgrade.0),
             Effect::Stop => {
@@ -115,31 +123,40 @@ impl Daemon {
         Ok(())
     }
 
-    fn append(&mut self, record: &Record) -> Result<(), Input> {
-        if let Record::UpgradeIntended { plan, .. } = record {
-            // The old node still runs: the last moment to read anything.
+    fn append(&mut self, record: Record, describes: bool) -> Result<(), Input> {
+        if let Record::UpgradeIntended { plan, .. } = &record {
+            // The old node still runs, or a migration does: the last moment to read anything.
             self.host.prepare(Start {
                 version: plan.version.0.clone(),
                 after_halt: Some(plan.height),
             });
         }
-        self.append_durably(record).map_err(|reason| {
+        let at = now().0;
+        // The records from here on may say that the new version runs.
+        let unsynced = std::mem::take(&mut self.unsynced_swap).then(|| self.host.sync_swap());
+        let write: Write = Box::new(move |journal| {
+            if let Some(sync) = unsynced {
+                sync().map_err(|error| chain(&error))?;
+                fault::point("swap-synced");
+            }
+            journal
+                .append(&record, at)
+                .map(drop)
+                .map_err(|error| chain(&error))
+        });
+        let written = if describes {
+            self.recorder.write_behind(write)
+        } else {
+            self.recorder.write(write)
+        };
+        self.journaled(written)
+    }
+
+    fn journaled(&mut self, written: Result<(), String>) -> Result<(), Input> {
+        written.map_err(|reason| {
             self.journal_failed = true;
             Input::AppendFailed { reason }
         })
-    }
-
-    fn append_durably(&mut self, record: &Record) -> Result<(), String> {
-        if self.unsynced_swap {
-            // The records from here on may say that the new version runs.
-            self.host.sync_swap().map_err(|error| chain(&error))?;
-            fault::point("swap-synced");
-            self.unsynced_swap = false;
-        }
-        self.journal
-            .append(record, now().0)
-            .map(drop)
-            .map_err(|error| chain(&error))
     }
 
     /// Takes in what became of a start. The fact comes before the line in the log, and before the link.
@@ -254,6 +271,29 @@ impl Daemon {
         };
         // The caller may be gone; the order holds all the same.
         let _ = caller.send(said);
+    }
+}
+
+/// Whether it must not be done before everything that was recorded is durable: it goes beyond which process runs, or ends visor.
+fn needs_the_records(effect: &Effect) -> bool {
+    match effect {
+        Effect::Stage(_)
+        | Effect::BackUp { .. }
+        | Effect::Restore { .. }
+        | Effect::RunHook { .. }
+        | Effect::Answer { .. }
+        | Effect::Exit(_) => true,
+        Effect::Append(_)
+        | Effect::Unstage(_)
+        | Effect::Stop
+        | Effect::Swap(_)
+        | Effect::Start { .. }
+        | Effect::FindVersion { .. }
+        | Effect::Migrate { .. }
+        | Effect::SetTimer(..)
+        | Effect::CancelTimer(_)
+        | Effect::AskSignedHeight { .. }
+        | Effect::Notify(_) => false,
     }
 }
 

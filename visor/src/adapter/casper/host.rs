@@ -12,6 +12,7 @@ use super::error::CasperError;
 use super::layout::{Installed, LayoutError, Settings, startable};
 use super::state::{NodeInfo, State, StateError, StateFile};
 use super::version;
+use super::watch::FolderWatch;
 use crate::cli::chain;
 
 /// What the adapter, its links and its stagers share.
@@ -20,6 +21,8 @@ pub(super) struct Host {
     pub(super) settings: Settings,
     pub(super) state: StateFile,
     pub(super) chainspecs: Chainspecs,
+    /// One for all runs of the node, used by the link to the present one: to close it takes time that a start has not.
+    pub(super) watch: tokio::sync::Mutex<Option<FolderWatch>>,
     /// The problems that were named, by version.
     named: Mutex<BTreeMap<Version, String>>,
     /// The era that the node named last.
@@ -32,6 +35,7 @@ impl Host {
             state: StateFile::new(&settings.config_root, &settings.own_folder()),
             settings,
             chainspecs: Chainspecs::default(),
+            watch: tokio::sync::Mutex::default(),
             named: Mutex::default(),
             era: AtomicU64::new(0),
         }
@@ -61,8 +65,13 @@ impl Host {
     /// The files of a version: as the state file names them, else where they belong.
     pub(super) fn info(&self, version: &Version) -> Result<NodeInfo, StateError> {
         let state = self.state.read()?;
-        let recorded = state.as_ref().and_then(|state| state.info(version));
-        Ok(recorded.cloned().unwrap_or_else(|| self.settings.info(version)))
+        Ok(self.info_in(state.as_ref(), version))
+    }
+
+    /// The same, when the state file has been read.
+    pub(super) fn info_in(&self, state: Option<&State>, version: &Version) -> NodeInfo {
+        let recorded = state.and_then(|state| state.info(version));
+        recorded.cloned().unwrap_or_else(|| self.settings.info(version))
     }
 
     /// The files of a version that could be started.
@@ -74,16 +83,19 @@ impl Host {
 
     /// The same, for what is about to be done with them.
     pub(super) fn usable(&self, version: &Version) -> Result<NodeInfo, CasperError> {
-        let info = self.info(version)?;
+        self.checked(self.info(version)?)
+    }
+
+    pub(super) fn checked(&self, info: NodeInfo) -> Result<NodeInfo, CasperError> {
         match startable(&info) {
             Ok(()) => Ok(info),
-            Err(problem) if info != self.settings.info(version) => Err(CasperError::Gone {
-                version: version.clone(),
+            Err(problem) if info != self.settings.info(&info.version) => Err(CasperError::Gone {
+                version: info.version,
                 problem,
                 state: self.state.path().to_path_buf(),
             }),
             Err(problem) => Err(CasperError::NotStartable {
-                version: version.clone(),
+                version: info.version,
                 problem,
             }),
         }
@@ -93,10 +105,10 @@ impl Host {
         self.chainspecs.get(&self.settings.chainspec(version), version)
     }
 
-    /// The version that a node of `of` has stopped for: it looks into the root of the configurations alone.
+    /// The version that a node of `of` has stopped for.
     pub(super) fn next(&self, of: &Version) -> Result<Version, String> {
-        let configured = self.settings.configured().map_err(|error| chain(&error))?;
-        version::next(&configured.versions, of).cloned().ok_or_else(|| {
+        let next = self.settings.next(of).map_err(|error| chain(&error))?;
+        next.ok_or_else(|| {
             format!(
                 "no higher version than {of} is installed in {}",
                 self.settings.config_root.display()

@@ -12,8 +12,8 @@ use semver::Version;
 
 use super::chainspec::{Chainspecs, Protocol};
 use super::state::NodeInfo;
-use super::version::{Discovered, discover, folder_name};
-use crate::machine::{Made, made_for, missing_bytes};
+use super::version::{Discovered, discover, folder_name, next_in};
+use crate::machine::{Made, made_for};
 use crate::staging::host_platform;
 
 /// Visor's own folder in the root of the configurations. Its name is no version, so that neither the launcher nor a node takes it for one.
@@ -157,6 +157,15 @@ impl Settings {
         })
     }
 
+    /// The version that a node of another one goes on to, complete or not: the node looks into the root of the configurations alone.
+    pub(crate) fn next(&self, of: &Version) -> Result<Option<Version>, LayoutError> {
+        next_in(&self.config_root, of).map_err(|source| LayoutError::Root {
+            root: self.config_root.clone(),
+            variable: "CASPER_CONFIG_DIR",
+            source,
+        })
+    }
+
     /// What lies in the root of the binaries.
     pub(crate) fn with_binary(&self) -> Result<Discovered, LayoutError> {
         discover(&self.bin_root).map_err(|source| LayoutError::Root {
@@ -246,13 +255,10 @@ fn binary(path: &Path) -> Result<(), String> {
             "its binary {shown} is made for another machine (ELF {machine}), not for {}",
             host_platform()
         )),
-        Ok(Made::ForThisHost) => match missing_bytes(path) {
-            Ok(0) | Err(_) => Ok(()),
-            Ok(missing) => Err(format!(
-                "its binary {shown} is cut off, {missing} bytes are missing at its end"
-            )),
-        },
-        Ok(Made::Unknown) | Err(_) => Ok(()),
+        Ok(Made::CutOff(missing)) => Err(format!(
+            "its binary {shown} is cut off, {missing} bytes are missing at its end"
+        )),
+        Ok(Made::ForThisHost | Made::Unknown) | Err(_) => Ok(()),
     }
 }
 

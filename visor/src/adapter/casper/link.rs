@@ -38,12 +38,16 @@ const FOUND_WITHIN: Duration = Duration::from_secs(90);
 pub(super) async fn follow(host: Arc<Host>, version: Version, to: LinkTo) {
     // The configuration was checked when it was read.
     let address = Address::parse(&to.config.casper.status_url);
-    let mut watch = FolderWatch::new(&host.settings)
-        .inspect_err(|error| {
-            tracing::warn!(%error, "the versions on this host are not watched; they are looked at with every question for the node's status");
-        })
-        .ok();
-    let mut run = Run::new(host, version, to.run, to.events, address.is_some());
+    // The link to the run before gives it back when it is gone.
+    let mut watch = host.watch.lock().await;
+    if watch.is_none() {
+        *watch = FolderWatch::new(&host.settings)
+            .inspect_err(|error| {
+                tracing::warn!(%error, "the versions on this host are not watched; they are looked at with every question for the node's status");
+            })
+            .ok();
+    }
+    let mut run = Run::new(Arc::clone(&host), version, to.run, to.events, address.is_some());
     // Nothing is seen twice: the watch has begun before.
     run.look();
     run.make_ready();
@@ -501,6 +505,7 @@ mod tests {
         follower.lost().await;
         *body.lock().unwrap() = status(100, "null");
         assert_eq!(follower.report().await.0, 100);
+        drop(follower);
         // The next run begins with what was known.
         assert_eq!(
             Follower::new(&casper, "2.0.0", "").report().await,

@@ -345,9 +345,11 @@ impl Adapter for Casper {
     }
 
     fn begin_migration(&self, from: &str, to: &str, config: &Config) -> Result<Launch, AdapterError> {
-        let old = self.host.info(&parse(from)?)?;
+        let state = self.host.state.read().map_err(CasperError::from)?;
+        let info = |version| Ok::<_, CasperError>(self.host.info_in(state.as_ref(), &parse(version)?));
+        let old = info(from)?;
         // Before anything is written: the launcher is bound to a version that it cannot run (W2).
-        let new = self.host.usable(&parse(to)?)?;
+        let new = self.host.checked(info(to)?)?;
         let arguments = vec![
             MIGRATE.to_owned(),
             "--old-config".to_owned(),

@@ -264,10 +264,8 @@ impl StateFile {
     /// What a link in its place leads to: the launcher writes through one.
     fn target(&self) -> PathBuf {
         let is_link = fs::symlink_metadata(&self.path).is_ok_and(|found| found.is_symlink());
-        match fs::canonicalize(&self.path) {
-            Ok(target) if is_link => target,
-            Ok(_) | Err(_) => self.path.clone(),
-        }
+        let target = is_link.then(|| fs::canonicalize(&self.path).ok());
+        target.flatten().unwrap_or_else(|| self.path.clone())
     }
 
     fn text(&self, state: &State) -> Result<String, StateError> {

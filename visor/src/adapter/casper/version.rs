@@ -66,15 +66,22 @@ pub(crate) fn discover(root: &Path) -> io::Result<Discovered> {
     Ok(discovered)
 }
 
-/// The smallest version above another.
-pub(crate) fn next<'a>(
-    versions: impl IntoIterator<Item = &'a Version>,
-    current: &Version,
-) -> Option<&'a Version> {
-    versions
-        .into_iter()
-        .filter(|version| *version > current && **version < NEVER_NEXT)
-        .min()
+/// The smallest version above another, of those that [`discover`] would find. It stands between an exit and the start that follows it, and
+/// a host has collected versions for years: only what comes into question is looked at.
+///
+/// # Errors
+/// When the root cannot be read.
+pub(crate) fn next_in(root: &Path, current: &Version) -> io::Result<Option<Version>> {
+    let mut above = Vec::new();
+    for entry in fs::read_dir(root)? {
+        let name = entry?.file_name();
+        let version = of_folder(&name).filter(|version| version > current && *version < NEVER_NEXT);
+        above.extend(version.filter(|version| name == *folder_name(version)));
+    }
+    above.sort_unstable();
+    // A link to a folder is one.
+    let is_there = |version: &Version| root.join(folder_name(version)).is_dir();
+    Ok(above.into_iter().find(is_there))
 }
 
 /// The largest version below another.
@@ -156,7 +163,14 @@ mod tests {
         for pair in ascending.windows(2) {
             assert!(pair[0] < pair[1], "{} < {}", pair[0], pair[1]);
         }
-        let next = |current: &str| next(&ascending, &version(current)).map(Version::to_string);
+        let root = tempfile::tempdir().unwrap();
+        for version in &ascending {
+            fs::create_dir(root.path().join(folder_name(version))).unwrap();
+        }
+        let next = |current: &str| {
+            let next = next_in(root.path(), &version(current)).unwrap();
+            next.map(|version| version.to_string())
+        };
         let previous = |current: &str| previous(&ascending, &version(current)).map(Version::to_string);
         assert_eq!(next("1.0.0").as_deref(), Some("1.0.0+b1"));
         assert_eq!(next("1.9.0").as_deref(), Some("1.10.0"));
@@ -192,5 +206,13 @@ mod tests {
         let misnamed: Vec<_> = found.misnamed.into_iter().collect();
         assert_eq!(misnamed, [(version("2.0.0"), "2.0.0".to_owned())]);
         assert!(discover(&path("nowhere")).is_err());
+        // The next one is sought by the same rule.
+        let mut current = version("0.0.0");
+        for expected in found.versions {
+            current = next_in(root.path(), &current).unwrap().unwrap();
+            assert_eq!(current, expected);
+        }
+        assert_eq!(next_in(root.path(), &current).unwrap(), None);
+        assert!(next_in(&path("nowhere"), &current).is_err());
     }
 }

@@ -2,19 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
-use rustix::io::Errno;
-use tokio::io::unix::AsyncFd;
+use rustix::fs::inotify::WatchFlags;
 use tokio::time::{Instant, sleep_until};
 
 use super::layout::Settings;
 use super::version::discover;
-use crate::path_watch::happened;
-use crate::readiness::{close_aside, readable};
+use crate::watches::{ENTRIES, Watches};
 
 /// A staging tool unpacks file after file; what it does in this time is one change.
 const QUIET: Duration = Duration::from_millis(200);
@@ -25,8 +21,7 @@ const LONGEST_BURST: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct FolderWatch {
     settings: Settings,
-    /// Present until this is dropped.
-    events: Option<AsyncFd<OwnedFd>>,
+    watches: Watches,
     burst: Option<Burst>,
 }
 
@@ -42,9 +37,11 @@ impl FolderWatch {
     /// # Errors
     /// When the system has no more room for watches.
     pub(crate) fn new(settings: &Settings) -> io::Result<Self> {
+        let mut watches = Watches::new()?;
+        watch(&mut watches, settings)?;
         Ok(Self {
             settings: settings.clone(),
-            events: Some(watch(settings)?),
+            watches,
             burst: None,
         })
     }
@@ -54,7 +51,7 @@ impl FolderWatch {
         loop {
             let due = self.burst.map(|burst| burst.due);
             tokio::select! {
-                () = seen(self.events.as_ref()) => {
+                () = self.watches.happened() => {
                     let now = Instant::now();
                     let began = self.burst.map_or(now, |burst| burst.began);
                     let due = (now + QUIET).min(began + LONGEST_BURST);
@@ -62,33 +59,13 @@ impl FolderWatch {
                 }
                 () = at(due) => {
                     self.burst = None;
-                    match watch(&self.settings) {
-                        Ok(events) => {
-                            if let Some(old) = self.events.replace(events) {
-                                close_aside(old);
-                            }
-                        }
-                        Err(error) => tracing::warn!(%error, "a change of the versions on this host may go unseen"),
+                    if let Err(error) = watch(&mut self.watches, &self.settings) {
+                        tracing::warn!(%error, "a change of the versions on this host may go unseen");
                     }
                     return;
                 }
             }
         }
-    }
-}
-
-impl Drop for FolderWatch {
-    fn drop(&mut self) {
-        if let Some(events) = self.events.take() {
-            close_aside(events);
-        }
-    }
-}
-
-async fn seen(events: Option<&AsyncFd<OwnedFd>>) {
-    match events {
-        Some(events) => happened(events).await,
-        None => std::future::pending().await,
     }
 }
 
@@ -122,31 +99,16 @@ fn folders(settings: &Settings) -> BTreeSet<PathBuf> {
     folders
 }
 
-fn watch(settings: &Settings) -> io::Result<AsyncFd<OwnedFd>> {
+fn watch(watches: &mut Watches, settings: &Settings) -> io::Result<()> {
+    let events = ENTRIES | WatchFlags::CLOSE_WRITE;
     let mut folders = folders(settings);
     // A folder that is made while the watch begins is seen by the second look.
     loop {
-        let descriptor = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
-        // Not every write: a binary that is being fetched makes thousands.
-        let entries = WatchFlags::ATTRIB
-            | WatchFlags::CLOSE_WRITE
-            | WatchFlags::CREATE
-            | WatchFlags::DELETE
-            | WatchFlags::MOVED_FROM
-            | WatchFlags::MOVED_TO
-            | WatchFlags::DELETE_SELF
-            | WatchFlags::MOVE_SELF
-            | WatchFlags::ONLYDIR;
-        for folder in &folders {
-            match inotify::add_watch(&descriptor, folder, entries) {
-                // Gone in this moment, or not for our eyes: its root tells when that changes.
-                Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
+        watches.set(folders.iter().map(|folder| (folder.as_path(), events)))?;
         let now = self::folders(settings);
         if now.is_subset(&folders) {
-            return readable(descriptor);
+            watches.forget();
+            return Ok(());
         }
         folders = now;
     }
