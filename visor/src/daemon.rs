@@ -275,8 +275,8 @@ impl Daemon {
                         self.host.link_settled().await;
                         while let Ok((run, event)) = facts.links.try_recv() {
                             self.linked(run, event);
+                            self.settle();
                         }
-                        self.settle();
                         self.exited(exit);
                     }
                     HostFact::StartedLater { start, why, outset } => self.started(&start, why, outset),

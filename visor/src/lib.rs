@@ -18,6 +18,7 @@ mod http;
 mod jobs;
 pub mod journal;
 pub mod lock;
+mod look;
 mod machine;
 mod notice;
 pub mod notify;

@@ -8,13 +8,13 @@ use std::collections::{BTreeSet, VecDeque};
 use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::inotify::WatchFlags;
 use tokio::time::{Instant, sleep_until};
 
+use crate::look::Look;
 use crate::watches::{ENTRIES, Watches};
 
 /// Editors write, rename and set permissions within milliseconds of each other.
@@ -32,7 +32,7 @@ pub(crate) struct PathWatch {
     path: PathBuf,
     quiet: Duration,
     watches: Watches,
-    seen: Look,
+    seen: Result<Look, io::ErrorKind>,
     burst: Option<Burst>,
 }
 
@@ -41,20 +41,6 @@ pub(crate) struct PathWatch {
 struct Burst {
     began: Instant,
     due: Instant,
-}
-
-/// What can be seen of a file without reading it. Any write, rename or change of permissions changes the inode's times or the inode.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Look {
-    File {
-        device: u64,
-        inode: u64,
-        size: u64,
-        mode: u32,
-        written: (i64, i64),
-        changed: (i64, i64),
-    },
-    None(io::ErrorKind),
 }
 
 impl PathWatch {
@@ -120,18 +106,8 @@ async fn at(due: Option<Instant>) {
     }
 }
 
-fn look(path: &Path) -> Look {
-    match fs::metadata(path) {
-        Ok(file) => Look::File {
-            device: file.dev(),
-            inode: file.ino(),
-            size: file.size(),
-            mode: file.mode(),
-            written: (file.mtime(), file.mtime_nsec()),
-            changed: (file.ctime(), file.ctime_nsec()),
-        },
-        Err(error) => Look::None(error.kind()),
-    }
+fn look(path: &Path) -> Result<Look, io::ErrorKind> {
+    Look::at(path).map_err(|error| error.kind())
 }
 
 fn watch(watches: &mut Watches, path: &Path) -> io::Result<()> {

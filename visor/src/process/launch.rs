@@ -11,6 +11,7 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
@@ -78,7 +79,7 @@ pub struct Launch {
 #[derive(Debug)]
 pub struct Ready {
     pub(super) programs: Vec<ReadyProgram>,
-    environment: Vec<CString>,
+    environment: &'static [CString],
     attributes: PosixSpawnAttr,
     input: Option<File>,
     output: Option<File>,
@@ -127,8 +128,7 @@ impl Launch {
         };
         Ok(Ready {
             programs,
-            // A program that answers to the others would speak to the service manager in visor's name.
-            environment: environment(|name| !NOT_INHERITED.iter().any(|other| name == *other)),
+            environment: passed_on(),
             attributes: attributes().map_err(null)?,
             input: (!self.inherit_input)
                 .then(|| File::open("/dev/null"))
@@ -150,6 +150,13 @@ fn open_output(path: &Path) -> io::Result<File> {
     // The node is to wait for whoever reads it, as it would in a shell.
     fcntl_setfl(&file, fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
     Ok(file)
+}
+
+/// What a unit's processes inherit; visor's own environment does not change.
+fn passed_on() -> &'static [CString] {
+    static PASSED_ON: OnceLock<Vec<CString>> = OnceLock::new();
+    // A program that answers to the others would speak to the service manager in visor's name.
+    PASSED_ON.get_or_init(|| environment(|name| !NOT_INHERITED.iter().any(|other| name == *other)))
 }
 
 /// Visor's own environment. An entry with a zero byte cannot exist in it.
@@ -207,7 +214,7 @@ impl Ready {
             &actions,
             &self.attributes,
             &one.arguments,
-            &self.environment,
+            self.environment,
         )?;
         Pid::from_raw(pid.as_raw()).ok_or_else(|| io::Error::other("the system named no process"))
     }

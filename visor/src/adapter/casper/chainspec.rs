@@ -4,15 +4,16 @@
 //! staging tool that writes it in place, so that anything may be found there, also half a file (W41).
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use semver::Version;
 use serde::Deserialize;
+
+use crate::look::Look;
 
 /// The files of the public networks have about 20 KB.
 const MAX_BYTES: u64 = 4 << 20;
@@ -198,20 +199,10 @@ struct Read {
     outcome: Result<Protocol, String>,
 }
 
-/// What can be seen of a file without reading it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Look {
-    device: u64,
-    inode: u64,
-    size: u64,
-    written: (i64, i64),
-    changed: (i64, i64),
-}
-
 impl Chainspecs {
     /// What the file says, or why it says nothing, for the operator.
     pub(crate) fn get(&self, path: &Path, version: &Version) -> Result<Protocol, String> {
-        let look = look(path);
+        let look = Look::at(path).ok().filter(Look::is_settled);
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         if let (Some(look), Some(before)) = (look, read.get(path))
             && before.look == look
@@ -240,20 +231,10 @@ impl Chainspecs {
     }
 }
 
-fn look(path: &Path) -> Option<Look> {
-    let file = fs::metadata(path).ok()?;
-    Some(Look {
-        device: file.dev(),
-        inode: file.ino(),
-        size: file.size(),
-        written: (file.mtime(), file.mtime_nsec()),
-        changed: (file.ctime(), file.ctime_nsec()),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     const GOOD: &str = "# Chäinspec\n[protocol]\nversion = '2.0.0'\nhard_reset = true\nactivation_point = 100\nmore = []\n[core]\nx = 1\n";
 

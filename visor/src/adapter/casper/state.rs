@@ -11,6 +11,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use semver::Version;
@@ -18,6 +19,7 @@ use semver::Version;
 use super::version::of_folder;
 use crate::fault;
 use crate::home::{sync_directory, write_durably};
+use crate::look::Look;
 
 /// Its name in the configuration root.
 pub(crate) const FILE_NAME: &str = "casper-node-launcher-state.toml";
@@ -88,11 +90,14 @@ pub(crate) enum StateError {
 }
 
 /// The state file of a configuration root.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct StateFile {
     path: PathBuf,
     /// Where contents are made ready.
     own_dir: PathBuf,
+    /// What was read last, and how the file looked then: it is asked for again and again between the end of one version and the start of the
+    /// next.
+    last: Mutex<Option<(Look, State)>>,
 }
 
 /// New contents of which only the rename is left to do.
@@ -133,6 +138,7 @@ impl StateFile {
         Self {
             path: config_dir.join(FILE_NAME),
             own_dir: own_dir.to_path_buf(),
+            last: Mutex::default(),
         }
     }
 
@@ -143,6 +149,21 @@ impl StateFile {
 
     /// What it says; nothing when there is none.
     pub(crate) fn read(&self) -> Result<Option<State>, StateError> {
+        // Before it is read: contents that come later have another look.
+        let look = Look::at(&self.path).ok().filter(Look::is_settled);
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((before, state)) = &*last
+            && look == Some(*before)
+        {
+            return Ok(Some(state.clone()));
+        }
+        *last = None;
+        let read = self.read_again()?;
+        *last = look.zip(read.clone());
+        Ok(read)
+    }
+
+    fn read_again(&self) -> Result<Option<State>, StateError> {
         let file = match File::open(&self.path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -479,6 +500,33 @@ config_path = '/etc/casper/2_0_0-rc_1+b_2/config.toml'
             fs::metadata(root.file.path()).unwrap().permissions().mode() & 0o777,
             0o644
         );
+    }
+
+    #[test]
+    fn what_another_tool_writes_is_read_however_soon_after() {
+        let root = root();
+        let (one, other) = (
+            RUN.to_owned(),
+            RUN.replace("1.5.8", "1.5.9").replace("1_5_8", "1_5_9"),
+        );
+        let began = std::time::Instant::now();
+        // Longer than it takes until a file counts as settled.
+        while began.elapsed() < std::time::Duration::from_millis(300) {
+            for (text, version) in [(&one, "1.5.8"), (&other, "1.5.9")] {
+                fs::write(root.file.path(), text).unwrap();
+                for _ in 0..2 {
+                    let state = root.file.read().unwrap().unwrap();
+                    assert!(state.infos().all(|info| info.version.to_string() == version));
+                }
+            }
+        }
+        // In the end it is kept, and read again all the same when it changes.
+        while root.file.last.lock().unwrap().is_none() {
+            assert!(root.file.read().unwrap().is_some());
+            assert!(began.elapsed() < std::time::Duration::from_secs(20));
+        }
+        fs::write(root.file.path(), &one).unwrap();
+        assert_eq!(root.file.read().unwrap(), Some(run()));
     }
 
     #[test]
