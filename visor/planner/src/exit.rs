@@ -1,5 +1,6 @@
 //! What the end of a node that nobody told to stop says: some systems' nodes ask for another version, or for none, by their exit code.
 
+use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -33,6 +34,16 @@ pub(crate) struct Sought {
     which: Neighbour,
     exit: Exit,
     at: Timestamp,
+}
+
+/// Versions that asked for the one before them, since a node was last healthy. Visor's own restart forgets them: the first way back is then
+/// without a delay once more, and nothing else follows from it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct WaysBack {
+    /// From which version to which.
+    taken: BTreeSet<(Version, Version)>,
+    /// The failures that ways back are among. Kept apart from the planner's, which each upgrade in between begins anew.
+    failures: u32,
 }
 
 impl Planner {
@@ -137,7 +148,7 @@ impl Planner {
         }
         match (found, which) {
             (Ok(plan), Neighbour::Next) => self.upgrade_by_exit(now, plan, sought.at, effects),
-            (Ok(plan), Neighbour::Previous) => self.downgrade(now, plan.version, effects),
+            (Ok(plan), Neighbour::Previous) => self.downgrade(now, plan.version, sought.exit, effects),
             // The current version is started again, and will ask again.
             (Err(reason), Neighbour::Next | Neighbour::Previous) => {
                 self.failed(now, Some(sought.exit), reason, effects);
@@ -187,8 +198,9 @@ impl Planner {
         effects.append(&mut batch);
     }
 
-    /// The node asked for the version before it. What was under way is over.
-    fn downgrade(&mut self, now: Timestamp, to: Version, effects: &mut Vec<Effect>) {
+    /// The node asked for the version before it. What was under way is over. Two versions that only ask for each other would take turns
+    /// for ever: from the second time on it is a failure too, so that the one before is started later, and in the end not at all.
+    fn downgrade(&mut self, now: Timestamp, to: Version, exit: Exit, effects: &mut Vec<Effect>) {
         let from = self
             .underway
             .as_ref()
@@ -200,18 +212,36 @@ impl Planner {
         self.after_success = None;
         self.no_progress = false;
         self.last_upgrade.take_if(|last| last.to == from);
+        let is_first = self.ways_back.taken.insert((from.clone(), to.clone()));
         let record = Record::Downgraded {
             from: from.clone(),
             to: to.clone(),
             at: now,
         };
         self.recorded(record, effects, |planner, effects| {
-            planner.swap_and_start(to.clone(), None, "the node asked for the version before", effects);
+            if is_first {
+                planner.swap_and_start(to.clone(), None, "the node asked for the version before", effects);
+            } else {
+                planner.current = to.clone();
+                effects.push(Effect::Swap(to.clone()));
+            }
         });
         for timer in [Timer::FirstReport, Timer::Progress, Timer::Healthy, Timer::Hook] {
             effects.push(Effect::CancelTimer(timer));
         }
-        effects.push(Effect::Notify(Notice::Downgraded { from, to }));
+        if is_first {
+            effects.push(Effect::Notify(Notice::Downgraded { from, to }));
+            return;
+        }
+        let reason = format!(
+            "{from} {} and so asks for {to} again, which has asked for {from} since; neither has run for {} s in between (put {from} right, \
+             or take it away)",
+            how(exit),
+            self.policy().healthy_after.0 / 1_000
+        );
+        self.failures = self.failures.max(self.ways_back.failures);
+        self.failed(now, Some(exit), reason, effects);
+        self.ways_back.failures = self.failures;
     }
 
     /// Orders with their record: behind them where the home itself says durably what was ordered, so that nothing stands between an exit
@@ -275,22 +305,14 @@ impl Planner {
 
     fn exit_reason(&self, exit: Exit, companion: Option<&str>) -> String {
         if let Some(name) = companion {
-            let how = match exit {
-                Exit::Code(code) => format!("exited with code {code}"),
-                Exit::Signal(signal) => format!("was ended by signal {signal}"),
-                Exit::Unknown => String::from("ended"),
-            };
-            return format!("the companion {name} {how} without having been told to");
+            return format!("the companion {name} {} without having been told to", how(exit));
         }
         if let Some(underway) = self.underway.as_ref().filter(|_| self.is_migrating()) {
-            let how = match exit {
-                Exit::Code(code) => format!("exited with code {code}"),
-                Exit::Signal(signal) => format!("was ended by signal {signal}"),
-                Exit::Unknown => String::from("ended in an unknown way"),
-            };
             return format!(
-                "the migration from {} to {} {how}, expected 0",
-                underway.from, underway.plan.version
+                "the migration from {} to {} {}, expected 0",
+                underway.from,
+                underway.plan.version,
+                how(exit)
             );
         }
         let codes = self.config.conventions.exit_codes;
@@ -311,5 +333,14 @@ impl Planner {
             Exit::Signal(signal) => format!("the node was ended by signal {signal}"),
             Exit::Unknown => String::from("the node, adopted from an earlier visor, ended"),
         }
+    }
+}
+
+/// In words, behind the name of what ended.
+fn how(exit: Exit) -> String {
+    match exit {
+        Exit::Code(code) => format!("exited with code {code}"),
+        Exit::Signal(signal) => format!("was ended by signal {signal}"),
+        Exit::Unknown => String::from("ended in an unknown way"),
     }
 }

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use crate::config::{Completion, OnFailure};
 use crate::effect::{Effect, ExitReason, Notice, Timer};
+use crate::exit::WaysBack;
 use crate::input::Exit;
 use crate::plan::{Process, Timestamp};
 use crate::record::Record;
@@ -336,7 +337,11 @@ impl Planner {
                 }
             }
             Timer::Healthy => {
-                if self.failures > 0 && matches!(self.node, Node::Running { .. }) {
+                if !matches!(self.node, Node::Running { .. }) {
+                    return;
+                }
+                self.ways_back = WaysBack::default();
+                if self.failures > 0 {
                     self.failures = 0;
                     self.last_failure = None;
                     effects.push(Effect::Append(Record::Healthy { at: now }));

@@ -5,6 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::effect::{Answer, Effect, ExitReason, Timer};
+use crate::exit::WaysBack;
 use crate::hook::BeforeStop;
 use crate::input::Order;
 use crate::plan::{Height, Timestamp, UpgradePlan, Version};
@@ -244,6 +245,7 @@ impl Planner {
         }
         self.held = false;
         self.failures = 0;
+        self.ways_back = WaysBack::default();
         self.last_failure = None;
         effects.push(Effect::Append(Record::NodeReleased { at: now }));
         if self.rollback.is_some() {

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use crate::backup::FirstPass;
 use crate::config::{Completion, Config, HookPolicy};
 use crate::effect::{Effect, Effects, Timer};
+use crate::exit::WaysBack;
 use crate::hook::BeforeStop;
 use crate::plan::{Height, Process, Timestamp, UpgradePlan, Version};
 use crate::record::Record;
@@ -100,6 +101,7 @@ pub fn recover(
         relink: false,
         staging,
         sought: None,
+        ways_back: WaysBack::default(),
         halted: told.halted,
         first_pass: FirstPass::NotBegun,
         before_stop: BeforeStop::NotRun,

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use crate::backup::FirstPass;
 use crate::config::Config;
 use crate::effect::{Answer, Effect, Effects, ExitReason, Notice};
-use crate::exit::Sought;
+use crate::exit::{Sought, WaysBack};
 use crate::hook::{AfterSuccess, BeforeStop};
 use crate::input::Input;
 use crate::plan::{Height, Process, Timestamp, UpgradeId, UpgradePlan, Version};
@@ -101,6 +101,7 @@ pub struct Planner {
     pub(crate) staging: StagingArea,
     /// The node asked for a version by its exit code, and the answer is still to come.
     pub(crate) sought: Option<Sought>,
+    pub(crate) ways_back: WaysBack,
     /// The node has halted for this upgrade, and its intent is not written down.
     pub(crate) halted: Option<UpgradePlan>,
     pub(crate) first_pass: FirstPass,

@@ -108,6 +108,61 @@ fn casper_2_7_code_102_of_a_migration_goes_back_from_the_new_version() {
 }
 
 #[test]
+fn casper_2_7_two_versions_that_only_ask_for_each_other_do_not_take_turns_for_ever() {
+    let mut host = Host::new();
+    host.stage("1.0.0", 0);
+    host.stage("2.0.0", 0);
+    host.write_state(&host.validator_text("1.0.0"));
+    host.max_retries(2);
+    host.configure(&[
+        ("restart", "initial_delay", "200ms".into()),
+        ("restart", "max_delay", "10s".into()),
+        ("restart", "jitter", 0.0.into()),
+    ]);
+    host.behave("1.0.0", &json!({ "exit_at_start": 0 }));
+    host.behave("2.0.0", &json!({ "exit_at_start": 102 }));
+    let mut launcher = host.start();
+    assert_eq!(launcher.wait_exit().code(), Some(1), "{}", launcher.log());
+    // Once, once more at once, and two retries.
+    assert_eq!(host.starts(), ["1.0.0", ">2.0.0", "2.0.0"].repeat(4));
+    let at = |kind: &str, key: &str, value: serde_json::Value| -> Vec<i64> {
+        let events = host.events_of(kind).into_iter();
+        events
+            .filter(|event| event[key] == value)
+            .map(|event| event["us"].as_i64().unwrap())
+            .collect()
+    };
+    let (left, back) = (
+        at("exit", "code", json!(102)),
+        at("start", "version", json!("1.0.0")),
+    );
+    for (index, milliseconds) in [(2, 200), (3, 400)] {
+        let waited = back[index] - left[index - 1];
+        assert!(waited >= milliseconds * 1000, "{waited} before start {index}");
+    }
+    let log = launcher.out();
+    for words in [
+        "2.0.0 exited with code 102 and so asks for 1.0.0 again",
+        "2 retries are used up",
+    ] {
+        assert!(log.contains(words), "{words}: {log}");
+    }
+    assert_eq!(
+        host.validator().as_deref(),
+        Some("1.0.0"),
+        "what was asked for last"
+    );
+    host.assert_no_node();
+    host.assert_sound();
+    // Put right, it goes on by itself.
+    host.behave("2.0.0", &json!({}));
+    let launcher = host.start();
+    host.wait_validating("2.0.0");
+    launcher.stop();
+    host.assert_sound();
+}
+
+#[test]
 fn casper_2_7_code_103_ends_the_launcher_with_0_and_changes_no_state() {
     for mode in ["exit-once", "migrate-exit-once"] {
         let mut host = Host::with_upgrade(3);

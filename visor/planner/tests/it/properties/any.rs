@@ -201,5 +201,6 @@ pub(super) fn any_step() -> impl Strategy<Value = Step> {
         2 => any::<bool>().prop_map(Step::Crash),
         1 => prop_oneof![Just(old()), Just(new()), Just(newer())].prop_map(Step::Forced),
         1 => Just(Step::Fact(Input::StopRequested)),
+        4 => Just(Step::Fact(Input::NodeExited { exit: Exit::Code(102), companion: None })),
     ]
 }

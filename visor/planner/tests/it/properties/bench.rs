@@ -1,5 +1,7 @@
 //! The host as far as orders and facts must fit together.
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 use visor_planner::{
     Announced, ArtifactFact, Backup, Config, Effect, Effects, Exit, ExitReason, Height, Hook, Input,
@@ -38,6 +40,8 @@ pub(super) struct Bench {
     pub(super) migrates: bool,
     /// What the last node asked for by its end.
     pub(super) wish: Option<(Version, Neighbour)>,
+    /// From which version to which the node went back at once, since one was healthy.
+    pub(super) went_back: BTreeSet<(Version, Version)>,
     /// The migration has ended with 0, by itself.
     pub(super) migration_seen: bool,
     /// The answer that comes before any other fact.
@@ -80,6 +84,7 @@ impl Bench {
             migrating: None,
             migrates: false,
             wish: None,
+            went_back: BTreeSet::new(),
             migration_seen: false,
             answer: None,
             folders: vec![old()],
@@ -99,6 +104,7 @@ impl Bench {
     pub(super) fn take(&mut self, fact: Input, fail: bool) -> Checked {
         self.now += 700;
         let effects = self.planner.step(Timestamp(self.now), fact.clone());
+        self.invariant_no_way_back_is_taken_twice_at_once(&fact, &effects)?;
         let other = self.twin.step(Timestamp(u64::MAX - self.now * 3), fact);
         prop_assert_eq!(effects.0.len(), other.0.len(), "the clock decides");
         for (effect, other) in effects.0.iter().zip(&other.0) {
@@ -194,6 +200,9 @@ impl Bench {
                     "VIS-01: a switch from {} to {version} that nothing asks for",
                     self.link
                 );
+                if self.is_wished(Neighbour::Previous, version) {
+                    self.went_below(version);
+                }
                 self.link = version.clone();
                 self.migrating = None;
             }
@@ -204,6 +213,9 @@ impl Bench {
                 {
                     prop_assert!(!durable.paused && !durable.held && !durable.skipped.contains(&plan.height));
                     prop_assert!(durable.underway.is_none() && durable.rollback.is_none());
+                }
+                if let Record::Downgraded { to, .. } = record {
+                    self.went_below(to);
                 }
                 self.records.push(record.clone());
             }
@@ -394,6 +406,7 @@ impl Bench {
 
     pub(super) fn crash(&mut self, node_dies: bool) -> Checked {
         self.wish = None;
+        self.went_back.clear();
         self.migration_seen = false;
         self.answer = None;
         self.slot = match self.slot.clone() {

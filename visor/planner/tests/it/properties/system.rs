@@ -1,7 +1,7 @@
 //! What differs between chain systems.
 
 use proptest::prelude::*;
-use visor_planner::{Effect, Exit, Height, Neighbour, Version};
+use visor_planner::{Effect, Effects, Exit, Height, Input, Neighbour, Order, Timer, Version};
 
 use super::any::plan_to;
 use super::bench::{Bench, Checked, Slot};
@@ -119,6 +119,48 @@ impl Bench {
         self.wish = None;
         self.migrates = true;
         self.slot = Slot::Starting(to.clone());
+        Ok(())
+    }
+
+    /// A migration that asks for the version below it may mean one that nobody has migrated to: visor does as it is told.
+    pub(super) fn went_below(&mut self, to: &Version) {
+        self.migrated = self.migrated.clone().max(to.clone());
+    }
+
+    /// Two versions that only ask for each other do not take turns without a delay.
+    pub(super) fn invariant_no_way_back_is_taken_twice_at_once(
+        &mut self,
+        fact: &Input,
+        effects: &Effects,
+    ) -> Checked {
+        let started = effects.0.iter().find_map(|effect| {
+            let Effect::Start { version, .. } = effect else {
+                return None;
+            };
+            Some(version.clone())
+        });
+        match (fact, started, self.wish.clone()) {
+            (
+                Input::VersionFound {
+                    which: Neighbour::Previous,
+                    ..
+                },
+                Some(to),
+                Some((from, _)),
+            ) => {
+                let again = format!("at once from {from} to {to}, twice");
+                prop_assert!(self.went_back.insert((from, to)), "{again}");
+            }
+            (
+                Input::TimerFired(Timer::Healthy)
+                | Input::Operator {
+                    order: Order::StartNode,
+                    ..
+                },
+                ..,
+            ) => self.went_back.clear(),
+            _ => {}
+        }
         Ok(())
     }
 

@@ -204,7 +204,27 @@ fn migrations() -> Vec<Scenario> {
 fn ways_back() -> Vec<Scenario> {
     let back_and_forth: When = |world, status| is_upgraded_to(world, status, &new()) && has_gone_back(world);
     let wants_back = |world: &World, of: &Version| *of == new() && !has_gone_back(world);
+    let in_turns: When = |world, _| {
+        matches!(&world.ended, Some(ExitReason::RetriesExhausted { reason }) if reason.contains("asks for 1.0.0 again"))
+            && world.current == old()
+    };
     vec![
+        (
+            "a new version that always asks for the one before, which always asks for it",
+            Script {
+                ends: vec![(|_, of| *of == new(), 102)],
+                goal: in_turns,
+                ..script()
+            },
+        ),
+        (
+            "a migration that always asks for the version before, which always asks for it",
+            Script {
+                migration_ends: vec![(|_, _| true, 102)],
+                goal: in_turns,
+                ..script()
+            },
+        ),
         (
             "a new version that asks for the one before, once",
             Script {

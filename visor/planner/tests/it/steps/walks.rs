@@ -1,8 +1,8 @@
 //! From version to version, forth and back, by the codes that nodes end with.
 
 use visor_planner::{
-    Completion, Effect, ExitReason, Input, Neighbour, Notice, Observed, Phase, Process, Record, Timer,
-    Timestamp, UpgradePlan, recover,
+    Completion, Effect, Exit, ExitReason, Input, Neighbour, Notice, Observed, Order, Phase, Planner, Process,
+    Record, Timer, Timestamp, UpgradePlan, recover,
 };
 
 use super::ends::{asking, ended, found, none_found, orders, running, started};
@@ -59,6 +59,152 @@ fn a_downgrade_is_a_switch_a_start_and_then_its_record() {
             orders(&effects).as_slice(),
             [Effect::Append(Record::NodeFailed { .. })]
         ),
+        "{effects:?}"
+    );
+}
+
+/// The old version has asked for the new one, and that, or the migration to it, for the old one.
+fn turn(planner: &mut Planner, at: u64, migration_asks: bool) -> Vec<Effect> {
+    assert!(planner.status().node.is_some());
+    let _ = ended(planner, at, 0);
+    let _ = found(planner, at, Neighbour::Next, plan());
+    let _ = started(planner, at + 1, None);
+    if !migration_asks {
+        let _ = ended(planner, at + 2, 0);
+        let _ = started(planner, at + 3, None);
+    }
+    assert_eq!(
+        ended(planner, at + 4, 102),
+        [Effect::FindVersion {
+            of: new(),
+            which: Neighbour::Previous
+        }]
+    );
+    let before = UpgradePlan {
+        version: old(),
+        ..plan()
+    };
+    found(planner, at + 4, Neighbour::Previous, before)
+}
+
+fn delay(effects: &[Effect]) -> Option<u64> {
+    effects.iter().find_map(|effect| {
+        let Effect::SetTimer(Timer::Restart, delay) = effect else {
+            return None;
+        };
+        Some(delay.0)
+    })
+}
+
+#[test]
+fn two_versions_that_only_ask_for_each_other_are_started_later_each_time_and_then_not_at_all() {
+    for migration_asks in [false, true] {
+        let mut config = ending();
+        config.restart.jitter_percent = 0;
+        let mut planner = running(config);
+        let effects = turn(&mut planner, 20, migration_asks);
+        assert!(effects.iter().any(is_start), "the first at once: {effects:?}");
+        let _ = started(&mut planner, 29, None);
+        for (retry, expected) in [(1, 1_000), (2, 2_000), (3, 4_000)] {
+            let at = u64::from(retry) * 10_000;
+            let effects = turn(&mut planner, at, migration_asks);
+            assert!(
+                matches!(
+                    orders(&effects).as_slice(),
+                    [
+                        Effect::Swap(to),
+                        Effect::Append(Record::Downgraded { .. }),
+                        Effect::Append(Record::NodeFailed { exit: Some(Exit::Code(102)), .. })
+                    ] if *to == old()
+                ),
+                "what it asked for is noted, and nothing is started: {effects:?}"
+            );
+            assert_eq!(delay(&effects), Some(expected));
+            let told = effects.iter().any(|effect| {
+                matches!(effect, Effect::Notify(Notice::Retrying { reason, retry: told, of: 3, .. })
+                    if *told == retry && reason.contains("1.1.0 exited with code 102 and so asks for 1.0.0 again"))
+            });
+            assert!(told, "{effects:?}");
+            let status = planner.status();
+            assert_eq!((status.phase, status.current), (Phase::Retrying, old()));
+            let effects = planner
+                .step(Timestamp(at + 9), Input::TimerFired(Timer::Restart))
+                .0;
+            assert!(
+                matches!(orders(&effects).last(), Some(Effect::Start { version, .. }) if *version == old()),
+                "{effects:?}"
+            );
+            let _ = started(&mut planner, at + 10, None);
+        }
+        let effects = turn(&mut planner, 50_000, migration_asks);
+        assert!(
+            matches!(effects.last(), Some(Effect::Exit(ExitReason::RetriesExhausted { reason }))
+                if reason.contains("asks for 1.0.0 again") && reason.contains("3 retries are used up")),
+            "{effects:?}"
+        );
+        assert!(!effects.iter().any(is_start));
+    }
+}
+
+#[test]
+fn a_node_that_is_healthy_and_an_operator_who_starts_it_allow_another_way_back_at_once() {
+    let mut planner = running(ending());
+    let at_once = |planner: &mut Planner, at| {
+        let effects = turn(planner, at, false);
+        assert!(effects.iter().any(is_start), "{effects:?}");
+        let _ = started(planner, at + 5, None);
+    };
+    let later = |planner: &mut Planner, at| {
+        assert_eq!(
+            turn(planner, at, false).iter().find(|effect| is_start(effect)),
+            None
+        );
+        let _ = planner.step(Timestamp(at + 5), Input::TimerFired(Timer::Restart));
+        let _ = started(planner, at + 6, None);
+    };
+    at_once(&mut planner, 20);
+    let _ = planner.step(Timestamp(30), Input::TimerFired(Timer::Healthy));
+    at_once(&mut planner, 40);
+    later(&mut planner, 50);
+    let effects = planner.step(Timestamp(60), Input::TimerFired(Timer::Healthy)).0;
+    assert_eq!(effects, [Effect::Append(Record::Healthy { at: Timestamp(60) })]);
+    at_once(&mut planner, 70);
+    later(&mut planner, 80);
+    for (ticket, order) in [(1, Order::StopNode), (2, Order::StartNode)] {
+        let _ = planner.step(Timestamp(90), Input::Operator { ticket, order });
+    }
+    let _ = ended(&mut planner, 91, 143);
+    let _ = started(&mut planner, 92, None);
+    at_once(&mut planner, 93);
+
+    // Another pair has not been tried.
+    let _ = ended(&mut planner, 100, 102);
+    let before = UpgradePlan {
+        version: crate::world::version("0.9.0"),
+        ..plan()
+    };
+    let effects = found(&mut planner, 100, Neighbour::Previous, before);
+    assert!(effects.iter().any(is_start), "{effects:?}");
+}
+
+#[test]
+fn a_switch_back_that_fails_while_two_versions_take_turns_is_tried_again_with_the_start() {
+    let mut planner = running(ending());
+    let _ = turn(&mut planner, 20, false);
+    let _ = started(&mut planner, 25, None);
+    let _ = turn(&mut planner, 30, false);
+    let failed = Input::SwapFailed {
+        reason: "read-only".to_owned(),
+    };
+    let effects = planner.step(Timestamp(35), failed).0;
+    assert!(
+        matches!(effects[0], Effect::Append(Record::Downgraded { .. })),
+        "{effects:?}"
+    );
+    assert!(!effects.iter().any(is_start));
+    let effects = planner.step(Timestamp(40), Input::TimerFired(Timer::Restart)).0;
+    assert!(
+        matches!(orders(&effects).as_slice(), [Effect::Append(_), Effect::Swap(to), Effect::Start { .. }] if *to == old()),
         "{effects:?}"
     );
 }
