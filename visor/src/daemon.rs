@@ -547,3 +547,6 @@ async fn due(next: Option<(Timer, tokio::time::Instant)>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;
