@@ -225,6 +225,18 @@ impl Journal {
     /// # Errors
     /// When it could not be made durable. Nothing can be appended after that.
     pub fn append(&mut self, record: &Record, unix_ms: u64) -> Result<u64, JournalError> {
+        let sequence = self.write(record, unix_ms)?;
+        let synced = self.file.sync_data();
+        fault::point("append-synced");
+        synced.map_err(|source| self.end(source))?;
+        Ok(sequence)
+    }
+
+    /// Appends one record, which visor's own death does not lose from then on; durable it is when the file is synced.
+    ///
+    /// # Errors
+    /// When it could not be written. Nothing can be appended after that.
+    pub(crate) fn write(&mut self, record: &Record, unix_ms: u64) -> Result<u64, JournalError> {
         if self.ended {
             return Err(JournalError::Ended {
                 path: self.path.clone(),
@@ -237,23 +249,31 @@ impl Journal {
                 length: payload.len(),
             })?;
         fault::point_of("appending", record);
-        let written = self.file.write_all(&frame).and_then(|()| {
-            fault::point("append-written");
-            self.file.sync_data()
-        });
-        fault::point("append-synced");
-        if let Err(source) = written {
-            self.ended = true;
-            return Err(JournalError::Io {
-                operation: "append to",
-                path: self.path.clone(),
-                source,
-            });
-        }
+        let written = self.file.write_all(&frame);
+        fault::point("append-written");
+        written.map_err(|source| self.end(source))?;
         let sequence = self.next_sequence;
         self.chain = chain;
         self.next_sequence += 1;
         Ok(sequence)
+    }
+
+    /// The open file, to be synced by another thread.
+    pub(crate) fn handle(&self) -> Result<File, JournalError> {
+        self.file.try_clone().map_err(|source| JournalError::Io {
+            operation: "share",
+            path: self.path.clone(),
+            source,
+        })
+    }
+
+    fn end(&mut self, source: io::Error) -> JournalError {
+        self.ended = true;
+        JournalError::Io {
+            operation: "append to",
+            path: self.path.clone(),
+            source,
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use visor_planner::{
     Announced, Answer, ArtifactFact, Effect, ExitReason, Hook, Input, Process, Record, UpgradePlan, Version,
 };
 
-use super::recorder::Write;
+use super::recorder::Sync;
 use super::{Daemon, Ended, now};
 use crate::adapter::Start;
 use crate::cli::chain;
@@ -34,12 +34,13 @@ impl Daemon {
 
     /// One order. An error is the fact that ends the batch.
     fn execute_one(&mut self, effect: Effect, describes: bool) -> Result<(), Input> {
-        if needs_the_records(&effect) {
+        // Once the journal has failed, what is left to do is to say so, and to end when told to.
+        if !self.journal_failed && needs_the_records(&effect) {
             let settled = self.recorder.settle();
             self.journaled(settled)?;
         }
         match effect {
-            Effect::Append(record) => self.append(record, describes)?,
+            Effect::Append(record) => self.append(&record, describes)?,
             Effect::Stage(announced) => self.stage(announced),
             Effect::Unstage(upgrade) => self.host.unstage(&upgrade.0),
             Effect::Stop => {
@@ -123,8 +124,8 @@ impl Daemon {
         Ok(())
     }
 
-    fn append(&mut self, record: Record, describes: bool) -> Result<(), Input> {
-        if let Record::UpgradeIntended { plan, .. } = &record {
+    fn append(&mut self, record: &Record, describes: bool) -> Result<(), Input> {
+        if let Record::UpgradeIntended { plan, .. } = record {
             // The old node still runs, or a migration does: the last moment to read anything.
             self.host.prepare(Start {
                 version: plan.version.0.clone(),
@@ -134,20 +135,17 @@ impl Daemon {
         let at = now().0;
         // The records from here on may say that the new version runs.
         let unsynced = std::mem::take(&mut self.unsynced_swap).then(|| self.host.sync_swap());
-        let write: Write = Box::new(move |journal| {
+        let before: Sync = Box::new(|| {
             if let Some(sync) = unsynced {
                 sync().map_err(|error| chain(&error))?;
                 fault::point("swap-synced");
             }
-            journal
-                .append(&record, at)
-                .map(drop)
-                .map_err(|error| chain(&error))
+            Ok(())
         });
         let written = if describes {
-            self.recorder.write_behind(write)
+            self.recorder.write_behind(record, at, before)
         } else {
-            self.recorder.write(write)
+            self.recorder.write(record, at, before)
         };
         self.journaled(written)
     }

@@ -1,115 +1,135 @@
-//! The journal as the daemon writes it: at once, or behind what it does next.
+//! The journal as the daemon writes it: durable at once, or behind what it does next.
 //!
 //! Where the home itself says what is to run, the records of a start stand behind it, and a node that ends within milliseconds (a migration)
-//! must not wait for the disk before it is answered. Invariants: records are written in the order in which they were given, whichever way;
-//! after a failure nothing more is written.
+//! must not wait for the disk before it is answered. Invariants: every record is written, in order, when it is given, so that visor's own
+//! death loses none; whatever needs it to be durable waits for that; after a failure nothing more is written.
 
+use std::io;
 use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use tokio::sync::mpsc;
+use visor_planner::Record;
 
+use crate::cli::chain;
+use crate::fault;
 use crate::journal::Journal;
 
-/// What writes one record, and makes durable what has to be durable before it. Why it failed, in words.
-pub(super) type Write = Box<dyn FnOnce(&mut Journal) -> Result<(), String> + Send>;
+/// Makes durable what has to be durable with a record. Why it failed, in words.
+pub(super) type Sync = Box<dyn FnOnce() -> Result<(), String> + Send>;
 
 enum Work {
-    Write(Write),
+    Sync(Sync),
     /// Answered when everything before it is done.
     Tell(SyncSender<()>),
 }
 
-struct Shared {
-    journal: Journal,
-    failed: Option<String>,
-}
-
-impl Shared {
-    fn write(&mut self, write: Write) -> Result<(), String> {
-        if let Some(reason) = &self.failed {
-            return Err(reason.clone());
-        }
-        let written = write(&mut self.journal);
-        self.failed = written.clone().err();
-        written
-    }
-}
-
 /// Owns the open journal.
 pub(super) struct Recorder {
-    shared: Arc<Mutex<Shared>>,
+    journal: Journal,
     /// Begun when it is first needed: most chain systems never do.
     thread: Option<Sender<Work>>,
-    /// Something may still be to be written.
+    /// Something may not be durable yet.
     behind: bool,
+    failed: Arc<OnceLock<String>>,
     failures: (mpsc::Sender<String>, mpsc::Receiver<String>),
 }
 
 impl Recorder {
     pub(super) fn new(journal: Journal) -> Self {
         Self {
-            shared: Arc::new(Mutex::new(Shared {
-                journal,
-                failed: None,
-            })),
+            journal,
             thread: None,
             behind: false,
+            failed: Arc::default(),
             failures: mpsc::channel(1),
         }
     }
 
-    /// Returns when it is written, and all before it.
+    /// Returns when the record is durable, and before it all that stands before it.
     ///
     /// # Errors
-    /// Why it, or anything before it, could not be written.
-    pub(super) fn write(&mut self, write: Write) -> Result<(), String> {
+    /// Why it, or anything before it, could not be made durable.
+    pub(super) fn write(&mut self, record: &Record, unix_ms: u64, before: Sync) -> Result<(), String> {
         self.settle()?;
-        lock(&self.shared).write(write)
+        let written = before().and_then(|()| {
+            let written = self.journal.append(record, unix_ms);
+            written.map(drop).map_err(|error| chain(&error))
+        });
+        self.keep(written)
     }
 
-    /// Returns at once; a failure is told by [`Self::failed`] and by whatever is written next.
-    pub(super) fn write_behind(&mut self, write: Write) -> Result<(), String> {
+    /// Returns when the record is written; it is made durable behind. A failure of that is told by [`Self::failed`], and by whatever is
+    /// written next.
+    ///
+    /// # Errors
+    /// Why it could not be written.
+    pub(super) fn write_behind(&mut self, record: &Record, unix_ms: u64, before: Sync) -> Result<(), String> {
+        self.failed.get().cloned().map_or(Ok(()), Err)?;
+        let handle = self.journal.handle().map_err(|error| chain(&error));
+        let written = handle.and_then(|handle| {
+            let written = self.journal.write(record, unix_ms);
+            written.map_err(|error| chain(&error)).map(|_| handle)
+        });
+        let file = match written {
+            Ok(file) => file,
+            Err(reason) => return self.keep(Err(reason)),
+        };
+        let sync: Sync = Box::new(move || {
+            before()?;
+            let synced = file.sync_data();
+            fault::point("append-synced");
+            synced.map_err(|error| format!("sync the journal: {error}"))
+        });
         if self.thread.is_none() {
-            self.thread = begin(Arc::clone(&self.shared), self.failures.0.clone());
+            self.thread = begin(Arc::clone(&self.failed), self.failures.0.clone()).ok();
         }
+        self.behind = true;
         match &self.thread {
             Some(thread) => {
-                self.behind = true;
-                thread
-                    .send(Work::Write(write))
-                    .map_err(|_| "the thread that writes the journal has ended".to_owned())
+                // It ends only with its sender.
+                let _ = thread.send(Work::Sync(sync));
+                Ok(())
             }
             // Without a thread it takes longer, and is as good.
-            None => self.write(write),
+            None => {
+                let synced = sync();
+                self.keep(synced)
+            }
         }
     }
 
-    /// Returns when everything is written.
+    /// Returns when everything that was written is durable.
     ///
     /// # Errors
-    /// Why something could not be written.
+    /// Why something could not be.
     pub(super) fn settle(&mut self) -> Result<(), String> {
         if std::mem::take(&mut self.behind)
             && let Some(thread) = &self.thread
         {
             let (tell, told) = sync_channel(1);
-            // Both fail only when the thread is gone, and with it what was to be written.
-            let told = thread.send(Work::Tell(tell)).is_ok() && told.recv().is_ok();
-            if !told {
-                return Err("the thread that writes the journal has ended".to_owned());
+            if thread.send(Work::Tell(tell)).is_ok() {
+                let _ = told.recv();
             }
         }
-        lock(&self.shared).failed.clone().map_or(Ok(()), Err)
+        self.failed.get().cloned().map_or(Ok(()), Err)
     }
 
-    /// Why something behind could not be written; never when all is. May be cancelled.
+    /// Why something could not be made durable behind; never when all is. May be cancelled.
     pub(super) async fn failed(&mut self) -> String {
         match self.failures.1.recv().await {
             Some(reason) => reason,
             None => std::future::pending().await,
         }
+    }
+
+    fn keep(&self, written: Result<(), String>) -> Result<(), String> {
+        if let Err(reason) = &written {
+            // The first one counts.
+            let _ = self.failed.set(reason.clone());
+        }
+        written
     }
 }
 
@@ -120,17 +140,16 @@ impl Drop for Recorder {
     }
 }
 
-fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn begin(shared: Arc<Mutex<Shared>>, failures: mpsc::Sender<String>) -> Option<Sender<Work>> {
+fn begin(failed: Arc<OnceLock<String>>, failures: mpsc::Sender<String>) -> io::Result<Sender<Work>> {
     let (sender, works) = channel();
-    let writing = thread::Builder::new().name("journal".to_owned()).spawn(move || {
+    thread::Builder::new().name("journal".to_owned()).spawn(move || {
         for work in works {
             match work {
-                Work::Write(write) => {
-                    if let Err(reason) = lock(&shared).write(write) {
+                Work::Sync(sync) => {
+                    if failed.get().is_none()
+                        && let Err(reason) = sync()
+                    {
+                        let _ = failed.set(reason.clone());
                         // The first one is enough.
                         let _ = failures.try_send(reason);
                     }
@@ -140,15 +159,15 @@ fn begin(shared: Arc<Mutex<Shared>>, failures: mpsc::Sender<String>) -> Option<S
                 }
             }
         }
-    });
-    writing.ok().map(|_| sender)
+    })?;
+    Ok(sender)
 }
 
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
-    use visor_planner::{Record, Timestamp, Version};
+    use visor_planner::{Timestamp, Version};
 
     use super::*;
 
@@ -159,18 +178,6 @@ mod tests {
         }
     }
 
-    fn forced(version: &str) -> Write {
-        let record = record(version);
-        Box::new(move |journal| {
-            let written = journal.append(&record, 0);
-            written.map(drop).map_err(|error| error.to_string())
-        })
-    }
-
-    fn fails() -> Write {
-        Box::new(|_| Err("no".to_owned()))
-    }
-
     fn assert_written(path: &Path, versions: &[&str]) {
         let entries = Journal::read(path).unwrap();
         let records: Vec<Record> = entries.into_iter().map(|entry| entry.record).collect();
@@ -178,29 +185,31 @@ mod tests {
         assert_eq!(records, expected);
     }
 
+    fn nothing() -> Sync {
+        Box::new(|| Ok(()))
+    }
+
     #[test]
-    fn what_is_written_at_once_stands_behind_all_that_was_given_before() {
+    fn what_is_written_behind_is_there_at_once_and_durable_before_what_follows() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("journal");
         let mut recorder = Recorder::new(Journal::open(&path).unwrap().journal);
-        recorder.write(forced("1")).unwrap();
-        let (held, release) = sync_channel(0);
-        recorder
-            .write_behind(Box::new(move |_| {
-                release
-                    .recv()
-                    .map_err(|error: std::sync::mpsc::RecvError| error.to_string())
-            }))
-            .unwrap();
-        recorder.write_behind(forced("2")).unwrap();
-        recorder.write_behind(forced("3")).unwrap();
-        // Nobody has waited.
-        assert_written(&path, &["1"]);
-        held.send(()).unwrap();
-        recorder.write(forced("4")).unwrap();
+        recorder.write(&record("1"), 0, nothing()).unwrap();
+        let (held, release) = sync_channel::<()>(0);
+        let hold: Sync = Box::new(move || release.recv().map_err(|error| error.to_string()));
+        recorder.write_behind(&record("2"), 0, hold).unwrap();
+        recorder.write_behind(&record("3"), 0, nothing()).unwrap();
+        assert_written(&path, &["1", "2", "3"]);
+        let releasing = thread::spawn(move || held.send(()));
+        // Never returns before the one that is held.
+        recorder.write(&record("4"), 0, nothing()).unwrap();
+        assert!(releasing.join().unwrap().is_ok());
         assert_written(&path, &["1", "2", "3", "4"]);
-        recorder.write_behind(forced("5")).unwrap();
+        let (told, telling) = sync_channel(1);
+        let tell: Sync = Box::new(move || told.send(()).map_err(|error| error.to_string()));
+        recorder.write_behind(&record("5"), 0, tell).unwrap();
         drop(recorder);
+        telling.try_recv().unwrap();
         assert_written(&path, &["1", "2", "3", "4", "5"]);
     }
 
@@ -209,12 +218,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("journal");
         let mut recorder = Recorder::new(Journal::open(&path).unwrap().journal);
-        recorder.write_behind(forced("1")).unwrap();
-        recorder.write_behind(fails()).unwrap();
-        recorder.write_behind(forced("2")).unwrap();
+        recorder.write_behind(&record("1"), 0, nothing()).unwrap();
+        recorder
+            .write_behind(&record("2"), 0, Box::new(|| Err("no".to_owned())))
+            .unwrap();
         assert_eq!(recorder.failed().await, "no");
-        assert_eq!(recorder.settle(), Err("no".to_owned()));
-        assert_eq!(recorder.write(forced("3")), Err("no".to_owned()));
-        assert_written(&path, &["1"]);
+        let no = || Err("no".to_owned());
+        assert_eq!(recorder.settle(), no());
+        assert_eq!(recorder.write_behind(&record("3"), 0, nothing()), no());
+        assert_eq!(recorder.write(&record("3"), 0, nothing()), no());
+        assert_written(&path, &["1", "2"]);
     }
 }
