@@ -8,22 +8,25 @@
 //! What must never happen has an event of its own: `double` (another one, or what it left, is alive), `early` (a version before its
 //! activation) and `old` (a version after a newer one has written).
 
+mod fake;
+
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::FlockOperation;
 use rustix::net::{AddressFamily, SocketType};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-const TRAILER: &[u8] = b"\nFAKE-VERSION:";
+use crate::fake::{lock, monotonic_us, trailer as version};
+
 const DOUBLE: u8 = 99;
 const NOT_USABLE: u8 = 1;
 const UPGRADE: u8 = 0;
@@ -86,7 +89,7 @@ fn main() -> Result<ExitCode> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
         ["--version"] => {
-            writeln!(io::stdout(), "Casper node {}", own_version()?)?;
+            writeln!(io::stdout(), "Casper node {}", version()?)?;
             Ok(ExitCode::SUCCESS)
         }
         ["validator", config] => Node::open(Path::new(config))?.validate(),
@@ -97,21 +100,6 @@ fn main() -> Result<ExitCode> {
         ["helper", storage, setsid, ignore] => helper(Path::new(storage), setsid == "true", ignore == "true"),
         _ => bail!("unknown arguments {arguments:?}"),
     }
-}
-
-fn own_version() -> Result<String> {
-    let mut file = File::open(std::env::current_exe()?)?;
-    let length = file.metadata()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(64)))?;
-    let mut end = Vec::new();
-    file.read_to_end(&mut end)?;
-    let at = end
-        .windows(TRAILER.len())
-        .rposition(|window| window == TRAILER)
-        .context("no version at the end of the file")?;
-    Ok(String::from_utf8(end[at + TRAILER.len()..].to_vec())?
-        .trim()
-        .to_owned())
 }
 
 fn numbers(version: &str) -> Option<[u32; 3]> {
@@ -137,12 +125,6 @@ fn chainspec(folder: &Path) -> Option<Chainspec> {
     (version == named).then_some(Chainspec { version, activation })
 }
 
-/// Microseconds since the host started.
-fn monotonic_us() -> i64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    now.tv_sec * 1_000_000 + now.tv_nsec / 1_000
-}
-
 struct Node {
     folder: PathBuf,
     storage: PathBuf,
@@ -164,7 +146,7 @@ impl Node {
             folder,
             storage: config.storage.path,
             address: config.rest_server.map(|server| server.address),
-            version: own_version()?,
+            version: version()?,
             began: Instant::now(),
         })
     }
@@ -474,19 +456,6 @@ fn append(storage: &Path, line: &Value) -> Result<()> {
         .open(storage.join("log"))?;
     // A node that is killed in the middle of its line spoils no other.
     Ok(log.write_all(format!("\n{line}\n").as_bytes())?)
-}
-
-fn lock(storage: &Path, name: &str, operation: FlockOperation) -> Result<Option<File>> {
-    let file = OpenOptions::new()
-        .read(true)
-        .append(true)
-        .create(true)
-        .open(storage.join(name))?;
-    match flock(&file, operation) {
-        Ok(()) => Ok(Some(file)),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
 }
 
 fn helper(storage: &Path, setsid: bool, ignore: bool) -> Result<ExitCode> {

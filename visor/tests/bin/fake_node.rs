@@ -6,16 +6,18 @@
 //! (their helpers): one that finds another alive writes the line `TWO` and exits with 99. What it does it appends to the file `log`,
 //! one line each: `start PID VERSION HEIGHT MONOTONIC_US UNIX_MS` before it takes the lock, `exit PID CODE MONOTONIC_US` while it holds it.
 
+mod fake;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::{Command, ExitCode};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use futures_util::{Stream, StreamExt as _};
 use proto::pb::governance::v1::{Artifact, Halt, ProposalPhase, Upgrade};
 use proto::pb::node::v1::node_service_server::{NodeService, NodeServiceServer};
@@ -23,7 +25,7 @@ use proto::pb::node::v1::{
     AnnouncedUpgrade, GetCertificateRequest, GetCertificateResponse, GetReportRequest, NodeReport,
     WatchReportsRequest,
 };
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::FlockOperation;
 use serde::Deserialize;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -31,7 +33,8 @@ use tokio::sync::watch;
 use tokio_stream::wrappers::{UnixListenerStream, WatchStream};
 use tonic::{Request, Response, Status};
 
-const TRAILER: &[u8] = b"\nFAKE-VERSION:";
+use crate::fake::{lock, monotonic_us, trailer as version};
+
 const TWO: u8 = 99;
 const NEWER_VERSION_REQUIRED: u8 = 10;
 const OLDER_VERSION_REQUIRED: u8 = 11;
@@ -139,21 +142,6 @@ fn main() -> Result<ExitCode> {
     }
 }
 
-fn version() -> Result<String> {
-    let mut file = File::open(std::env::current_exe()?)?;
-    let length = file.metadata()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(64)))?;
-    let mut end = Vec::new();
-    file.read_to_end(&mut end)?;
-    let at = end
-        .windows(TRAILER.len())
-        .rposition(|window| window == TRAILER)
-        .context("no version at the end of the file")?;
-    Ok(String::from_utf8(end[at + TRAILER.len()..].to_vec())?
-        .trim()
-        .to_owned())
-}
-
 fn append(home: &Path, line: &str) -> Result<()> {
     let mut log = OpenOptions::new()
         .append(true)
@@ -175,19 +163,6 @@ fn height(home: &Path) -> Result<u64> {
     match fs::read_to_string(home.join("height")) {
         Ok(text) => Ok(text.trim().parse()?),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn lock(home: &Path, name: &str, operation: FlockOperation) -> Result<Option<File>> {
-    let file = OpenOptions::new()
-        .read(true)
-        .append(true)
-        .create(true)
-        .open(home.join(name))?;
-    match flock(&file, operation) {
-        Ok(()) => Ok(Some(file)),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
@@ -214,12 +189,6 @@ fn helper(home: &Path, setsid: bool, ignore: bool, held: &str) -> Result<ExitCod
             }
         }
     })
-}
-
-/// Microseconds since the host started.
-fn monotonic_us() -> i64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    now.tv_sec * 1_000_000 + now.tv_nsec / 1_000
 }
 
 fn lock_at_start(home: &Path) -> Result<Option<File>> {

@@ -12,8 +12,9 @@ use tokio::task::LocalSet;
 
 use crate::behaviour::{Behaviour, CrashAtHalt};
 use crate::chain::Chain;
+use crate::fake::monotonic_us;
 use crate::rpc::{self, Addresses, Status};
-use crate::world::{World, monotonic_us};
+use crate::world::World;
 
 /// What a Go program ends with when it panics.
 const PANIC: u8 = 2;

@@ -19,21 +19,22 @@ mod behaviour;
 mod chain;
 mod core;
 mod data_node;
+#[path = "../fake.rs"]
+mod fake;
 mod http;
 mod rpc;
 mod world;
 
-use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::fake::trailer;
 use crate::world::{Role, World};
 
-const TRAILER: &[u8] = b"\nFAKE-VERSION:";
 /// Nothing of a test waits for longer; what nobody ends must not outlive the tests.
 pub(crate) const LONGEST_LIFE: Duration = Duration::from_secs(300);
 
@@ -111,19 +112,6 @@ fn flag<'a>(flags: &[&'a str], name: &str) -> Option<&'a str> {
 
 fn home<'a>(flags: &[&'a str]) -> Result<&'a Path> {
     flag(flags, "--home").map(Path::new).context("--home is missing")
-}
-
-fn trailer() -> Result<String> {
-    let mut file = File::open(std::env::current_exe()?)?;
-    let length = file.metadata()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(96)))?;
-    let mut end = Vec::new();
-    file.read_to_end(&mut end)?;
-    let at = end
-        .windows(TRAILER.len())
-        .rposition(|window| window == TRAILER)
-        .context("no version at the end of the file")?;
-    Ok(String::from_utf8(end[at + TRAILER.len()..].to_vec())?)
 }
 
 fn version() -> Result<String> {

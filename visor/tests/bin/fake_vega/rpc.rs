@@ -11,8 +11,9 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, BufStream};
 use tokio::net::{TcpListener, UnixListener};
 
 use crate::behaviour::{Behaviour, CrashAtHalt, Rpc, Tendermint};
+use crate::fake::monotonic_us;
 use crate::http::{self, Request};
-use crate::world::{Role, log, monotonic_us};
+use crate::world::{Role, log};
 
 /// The path of the method `UpgradeStatus`.
 const PATH: &str = "/rpc";

@@ -8,12 +8,13 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::FlockOperation;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::behaviour::Behaviour;
+use crate::fake::{lock, monotonic_us};
 
 /// The exit code of one that found another alive.
 pub(crate) const DOUBLE: u8 = 99;
@@ -173,25 +174,6 @@ pub(crate) fn log(folder: &Path, role: Role, line: &str) -> Result<()> {
         .open(folder.join("log"))?;
     log.write_all(format!("{} {line}\n", role.word()).as_bytes())?;
     Ok(())
-}
-
-/// Microseconds since the host started.
-pub(crate) fn monotonic_us() -> i64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    now.tv_sec * 1_000_000 + now.tv_nsec / 1_000
-}
-
-fn lock(home: &Path, name: &str, operation: FlockOperation) -> Result<Option<File>> {
-    let file = OpenOptions::new()
-        .read(true)
-        .append(true)
-        .create(true)
-        .open(home.join(name))?;
-    match flock(&file, operation) {
-        Ok(()) => Ok(Some(file)),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
 }
 
 /// Outlives the one that started it, and every SIGTERM.
