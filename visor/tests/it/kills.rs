@@ -1,6 +1,9 @@
 //! Upgrades during which visor is killed at random moments, sometimes with its node. `E2E_UPGRADES=300` for the long run, `E2E_SEED` to
 //! repeat one.
 
+use std::fmt::Debug;
+use std::panic::RefUnwindSafe;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -18,27 +21,44 @@ const HOSTS_AT_ONCE: u64 = 4;
 /// Most of an upgrade of this length; what comes later hits the new version's first moments or nothing.
 const LATEST_KILL: u64 = 350;
 
-fn upgrades() -> u64 {
-    std::env::var("E2E_UPGRADES")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(24)
-}
-
 /// What is killed with visor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Victim {
+pub(crate) enum Victim {
     Visor,
     NodeThenVisor,
     VisorThenNode,
 }
 
 #[derive(Debug)]
-struct Kill {
+pub(crate) struct Kill {
     after: Duration,
     victim: Victim,
     /// Until the next visor is started.
-    pause: Duration,
+    pub(crate) pause: Duration,
+}
+
+impl Kill {
+    /// Within so many milliseconds.
+    pub(crate) fn any(random: &mut Random, latest: u64, victim: impl FnOnce(&mut Random) -> Victim) -> Self {
+        Self {
+            after: Duration::from_micros(random.below(latest * 1_000)),
+            victim: victim(random),
+            pause: Duration::from_micros(random.below(20_000)),
+        }
+    }
+
+    /// When its time has come.
+    pub(crate) fn strike(&self, kill_visor: impl FnOnce(), kill_node: impl Fn()) {
+        // The moment itself is the point: this is no wait for anything.
+        std::thread::sleep(self.after);
+        if self.victim == Victim::NodeThenVisor {
+            kill_node();
+        }
+        kill_visor();
+        if self.victim == Victim::VisorThenNode {
+            kill_node();
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -58,14 +78,12 @@ fn round(random: &mut Random) -> Round {
         2 + random.below(50)
     };
     let kills = (0..=random.below(3))
-        .map(|_| Kill {
-            after: Duration::from_micros(random.below(LATEST_KILL * 1_000)),
-            victim: match (with_node, random.below(2)) {
+        .map(|_| {
+            Kill::any(random, LATEST_KILL, |random| match (with_node, random.below(2)) {
                 (false, _) => Victim::Visor,
                 (true, 0) => Victim::NodeThenVisor,
                 (true, _) => Victim::VisorThenNode,
-            },
-            pause: Duration::from_micros(random.below(20_000)),
+            })
         })
         .collect();
     Round {
@@ -104,15 +122,7 @@ fn play(round: &Round) -> End {
     let height = host.announce(round.blocks);
     for kill in &round.kills {
         let visor = host.start();
-        // The moment itself is the point: this is no wait for anything.
-        std::thread::sleep(kill.after);
-        if kill.victim == Victim::NodeThenVisor {
-            host.kill_node();
-        }
-        visor.kill();
-        if kill.victim == Victim::VisorThenNode {
-            host.kill_node();
-        }
+        kill.strike(|| visor.kill(), || host.kill_node());
         std::thread::sleep(kill.pause);
     }
     let blind = is_blind(&host, height);
@@ -132,40 +142,62 @@ fn play(round: &Round) -> End {
     if blind { End::Named } else { End::Upgraded }
 }
 
-#[test]
-fn vis_03_killed_at_random_moments_visor_finishes_every_upgrade() {
-    let (seed, upgrades) = (seed(), upgrades());
-    eprintln!("E2E_SEED={seed} E2E_UPGRADES={upgrades}");
-    let began = Instant::now();
-    let [next, kills, node_kills, blind] = [const { AtomicU64::new(0) }; 4];
+/// Plays as many upgrades as the variable says, else so many, of which each round has `each`, and returns what became of the rounds.
+/// Several are played at once; each has a seed of its own, whichever thread plays it.
+pub(crate) fn play_all<R: Debug + RefUnwindSafe + Send, E: Send>(
+    variable: &str,
+    upgrades: u64,
+    each: u64,
+    round: fn(&mut Random) -> R,
+    play: fn(&R) -> E,
+) -> Vec<(R, E)> {
+    let chosen = std::env::var(variable).ok();
+    let upgrades = chosen.and_then(|text| text.parse().ok()).unwrap_or(upgrades);
+    let seed = seed();
+    eprintln!("E2E_SEED={seed} {variable}={upgrades}");
+    let next = AtomicU64::new(0);
+    let played = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..HOSTS_AT_ONCE {
             scope.spawn(|| {
                 loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    let number = next.fetch_add(each, Ordering::Relaxed);
                     if number >= upgrades {
                         return;
                     }
-                    // Each round has a seed of its own, whichever thread plays it.
                     let round = round(&mut Random::new(seed.wrapping_add(number)));
                     match std::panic::catch_unwind(|| play(&round)) {
-                        Ok(End::Upgraded) => {}
-                        Ok(End::Named) => drop(blind.fetch_add(1, Ordering::Relaxed)),
+                        Ok(end) => played.lock().unwrap().push((round, end)),
                         Err(_) => panic!("E2E_SEED={seed}, upgrade {number}: {round:?}"),
                     }
-                    kills.fetch_add(round.kills.len() as u64, Ordering::Relaxed);
-                    let with_node = round.kills.iter().filter(|kill| kill.victim != Victim::Visor);
-                    node_kills.fetch_add(with_node.count() as u64, Ordering::Relaxed);
                 }
             });
         }
     });
-    eprintln!(
-        "{upgrades} upgrades, {} kills of visor, {} of them with the node, {} named by the operator, {:?}",
-        kills.into_inner(),
-        node_kills.into_inner(),
-        blind.load(Ordering::Relaxed),
+    played.into_inner().unwrap()
+}
+
+/// Says how much was killed.
+pub(crate) fn sum_up<'a>(kills: impl Iterator<Item = &'a Kill>, began: Instant) -> String {
+    let victims: Vec<Victim> = kills.map(|kill| kill.victim).collect();
+    let with_node = victims.iter().filter(|victim| **victim != Victim::Visor);
+    format!(
+        "{} kills of visor, {} of them with the node, {:?}",
+        victims.len(),
+        with_node.count(),
         began.elapsed()
+    )
+}
+
+#[test]
+fn vis_03_killed_at_random_moments_visor_finishes_every_upgrade() {
+    let began = Instant::now();
+    let played = play_all("E2E_UPGRADES", 24, 1, round, play);
+    let named = played.iter().filter(|(_, end)| *end == End::Named).count();
+    eprintln!(
+        "{} upgrades, {named} named by the operator, {}",
+        played.len(),
+        sum_up(played.iter().flat_map(|(round, _)| &round.kills), began)
     );
-    assert!(blind.into_inner() * 8 <= upgrades, "that is to be the exception");
+    assert!(named * 8 <= played.len(), "that is to be the exception");
 }

@@ -1,40 +1,18 @@
 //! Two upgrades in a row, during which visor is killed at random moments, sometimes with its node. `E2E_CASPER_UPGRADES=100` for the
 //! long run, `E2E_SEED` to repeat one.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::json;
 
 use super::proof::{assert_walked, is_walked};
 use super::scene::Host;
-use crate::random::{Random, seed};
+use crate::kills::{Kill, Victim, play_all, sum_up};
+use crate::random::Random;
 use crate::scene::wait_for;
 
-const HOSTS_AT_ONCE: u64 = 4;
 /// Most of two upgrades; what comes later hits the last version's first moments or nothing.
 const LATEST_KILL: u64 = 350;
-
-fn upgrades() -> u64 {
-    let chosen = std::env::var("E2E_CASPER_UPGRADES").ok();
-    chosen.and_then(|text| text.parse().ok()).unwrap_or(8)
-}
-
-/// What is killed with visor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Victim {
-    Visor,
-    NodeThenVisor,
-    VisorThenNode,
-}
-
-#[derive(Debug)]
-struct Kill {
-    after: Duration,
-    victim: Victim,
-    /// Until the next visor is started.
-    pause: Duration,
-}
 
 #[derive(Debug)]
 struct Round {
@@ -55,14 +33,12 @@ fn round(random: &mut Random) -> Round {
         migrate_ms: random.below(2) * random.below(60),
         helper: random.below(4) == 0,
         kills: (0..=random.below(4))
-            .map(|_| Kill {
-                after: Duration::from_micros(random.below(LATEST_KILL * 1_000)),
-                victim: match random.below(6) {
+            .map(|_| {
+                Kill::any(random, LATEST_KILL, |random| match random.below(6) {
                     0 => Victim::NodeThenVisor,
                     1 => Victim::VisorThenNode,
                     _ => Victim::Visor,
-                },
-                pause: Duration::from_micros(random.below(20_000)),
+                })
             })
             .collect(),
     }
@@ -84,15 +60,7 @@ fn play(round: &Round) {
     host.max_retries(1000);
     for kill in &round.kills {
         let launcher = host.start();
-        // The moment itself is the point: this is no wait for anything.
-        std::thread::sleep(kill.after);
-        if kill.victim == Victim::NodeThenVisor {
-            host.kill_node();
-        }
-        launcher.kill();
-        if kill.victim == Victim::VisorThenNode {
-            host.kill_node();
-        }
+        kill.strike(|| launcher.kill(), || host.kill_node());
         // At every moment.
         host.state();
         std::thread::sleep(kill.pause);
@@ -111,35 +79,11 @@ fn play(round: &Round) {
 
 #[test]
 fn casper_w12_w13_killed_at_random_moments_visor_finishes_every_upgrade() {
-    let (seed, upgrades) = (seed(), upgrades());
-    eprintln!("E2E_SEED={seed} E2E_CASPER_UPGRADES={upgrades}");
     let began = Instant::now();
-    let [next, kills, node_kills] = [const { AtomicU64::new(0) }; 3];
-    std::thread::scope(|scope| {
-        for _ in 0..HOSTS_AT_ONCE {
-            scope.spawn(|| {
-                loop {
-                    // Each round is two upgrades.
-                    let number = next.fetch_add(2, Ordering::Relaxed);
-                    if number >= upgrades {
-                        return;
-                    }
-                    // Each round has a seed of its own, whichever thread plays it.
-                    let round = round(&mut Random::new(seed.wrapping_add(number)));
-                    if std::panic::catch_unwind(|| play(&round)).is_err() {
-                        panic!("E2E_SEED={seed}, upgrade {number}: {round:?}");
-                    }
-                    kills.fetch_add(round.kills.len() as u64, Ordering::Relaxed);
-                    let with_node = round.kills.iter().filter(|kill| kill.victim != Victim::Visor);
-                    node_kills.fetch_add(with_node.count() as u64, Ordering::Relaxed);
-                }
-            });
-        }
-    });
+    let played = play_all("E2E_CASPER_UPGRADES", 8, 2, round, play);
     eprintln!(
-        "{upgrades} upgrades, {} kills of visor, {} of them with the node, {:?}",
-        kills.into_inner(),
-        node_kills.into_inner(),
-        began.elapsed()
+        "{} upgrades, {}",
+        2 * played.len(),
+        sum_up(played.iter().flat_map(|(round, ())| &round.kills), began)
     );
 }
