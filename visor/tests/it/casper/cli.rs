@@ -129,10 +129,8 @@ fn casper_2_8_what_cannot_be_begun_ends_with_1() {
 
 #[test]
 fn casper_2_11_the_log_is_json_on_standard_output_with_four_keys() {
-    let mut host = Host::with_upgrade(3);
-    host.write_state(&host.validator_text("1.0.0"));
-    let launcher = host.start();
-    host.wait_validating("2.0.0");
+    let mut host = Host::with_upgrade_ahead(3);
+    let launcher = host.start_validating("2.0.0");
     launcher.terminate();
     let mut launcher = launcher;
     assert_eq!(launcher.wait_exit().code(), Some(0));
@@ -228,8 +226,7 @@ fn casper_2_5_force_version_writes_the_state_and_forgets_a_migration() {
 
 #[test]
 fn casper_2_5_force_version_replaces_a_node_that_a_dead_launcher_left() {
-    let mut host = Host::with_upgrade(900);
-    host.write_state(&host.validator_text("1.0.0"));
+    let mut host = Host::with_upgrade_ahead(900);
     for version in ["1.0.0", "2.0.0"] {
         host.behave(version, &serde_json::json!({ "careless": true }));
     }

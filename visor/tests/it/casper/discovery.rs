@@ -48,8 +48,7 @@ fn casper_2_6_versions_are_ordered_by_number_pre_release_and_build() {
 
 #[test]
 fn casper_2_6_foreign_names_in_both_folders_are_skipped() {
-    let mut host = Host::with_upgrade(3);
-    host.write_state(&host.validator_text("1.0.0"));
+    let mut host = Host::with_upgrade_ahead(3);
     for root in [host.bin(), host.config()] {
         for name in [
             "3_0_0_0",
@@ -65,8 +64,7 @@ fn casper_2_6_foreign_names_in_both_folders_are_skipped() {
             fs::write(root.join(name), "").unwrap();
         }
     }
-    let launcher = host.start();
-    host.wait_validating("2.0.0");
+    let launcher = host.start_validating("2.0.0");
     assert_eq!(host.starts(), ["1.0.0", ">2.0.0", "2.0.0"]);
     launcher.stop();
     host.assert_sound();
@@ -74,8 +72,7 @@ fn casper_2_6_foreign_names_in_both_folders_are_skipped() {
 
 #[test]
 fn casper_w18_what_only_looks_like_a_version_is_named_and_never_started() {
-    let mut host = Host::with_upgrade(3);
-    host.write_state(&host.validator_text("1.0.0"));
+    let mut host = Host::with_upgrade_ahead(3);
     // A name with dots, which no path is ever built from, and files in the place of folders.
     host.stage_binary_in("1.5.0", "1.5.0");
     host.stage_config_in("1.5.0", "1.5.0", 2);

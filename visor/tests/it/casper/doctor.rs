@@ -25,10 +25,8 @@ fn doctor(host: &Host, more: &[&str]) -> (Option<i32>, Value) {
 
 #[test]
 fn casper_w11_the_doctor_finds_what_would_make_the_next_upgrade_fail() {
-    let mut host = Host::with_upgrade(1_000_000);
-    host.write_state(&host.validator_text("1.0.0"));
-    let launcher = host.start();
-    host.wait_validating("1.0.0");
+    let mut host = Host::with_upgrade_ahead(1_000_000);
+    let launcher = host.start_validating("1.0.0");
     host.wait_status("the node's word", |status| status.node_connected);
     host.wait_status("staged", |status| {
         status.upgrades.iter().any(|upgrade| upgrade.staged)

@@ -43,8 +43,7 @@ fn casper_w1_a_half_staged_version_blocks_no_start_and_is_named() {
 #[test]
 fn casper_w2_a_new_version_that_cannot_be_started_is_waited_for_and_the_old_one_is_not_lost() {
     for broken in ["missing", "not executable"] {
-        let mut host = Host::with_upgrade(3);
-        host.write_state(&host.validator_text("1.0.0"));
+        let mut host = Host::with_upgrade_ahead(3);
         host.max_retries(10_000);
         if broken == "missing" {
             fs::remove_file(host.binary("2.0.0")).unwrap();
@@ -104,10 +103,8 @@ fn casper_w3_a_state_file_that_says_nothing_stops_the_launcher_and_forcing_a_ver
 
 #[test]
 fn casper_w4_a_lost_state_file_starts_the_version_that_the_journal_knows() {
-    let mut host = Host::with_upgrade(100_000);
-    host.write_state(&host.validator_text("1.0.0"));
-    let launcher = host.start();
-    host.wait_validating("1.0.0");
+    let mut host = Host::with_upgrade_ahead(100_000);
+    let launcher = host.start_validating("1.0.0");
     launcher.stop();
     fs::remove_file(host.config().join(STATE)).unwrap();
     let launcher = host.start();
@@ -126,8 +123,7 @@ fn casper_2_5_without_a_state_file_the_highest_version_is_started() {
     for version in ["1.0.0", "1.9.0", "1.10.0"] {
         host.stage(version, 0);
     }
-    let launcher = host.start();
-    host.wait_validating("1.10.0");
+    let launcher = host.start_validating("1.10.0");
     let text = fs::read_to_string(host.config().join(STATE)).unwrap();
     assert_eq!(text, host.validator_text("1.10.0"));
     launcher.stop();
@@ -136,11 +132,9 @@ fn casper_2_5_without_a_state_file_the_highest_version_is_started() {
 
 #[test]
 fn casper_w5_a_node_that_answers_sigterm_with_0_is_not_upgraded() {
-    let mut host = Host::with_upgrade(1000);
-    host.write_state(&host.validator_text("1.0.0"));
+    let mut host = Host::with_upgrade_ahead(1000);
     host.behave("1.0.0", &json!({ "sigterm": "0" }));
-    let launcher = host.start();
-    host.wait_validating("1.0.0");
+    let launcher = host.start_validating("1.0.0");
     launcher.stop();
     assert_eq!(host.events_of("exit")[0]["code"], 0);
     assert_eq!(host.starts(), ["1.0.0"]);
@@ -151,8 +145,7 @@ fn casper_w5_a_node_that_answers_sigterm_with_0_is_not_upgraded() {
 
 #[test]
 fn casper_w5_a_migration_that_is_stopped_with_0_is_not_taken_for_done() {
-    let mut host = Host::with_upgrade(3);
-    host.write_state(&host.validator_text("1.0.0"));
+    let mut host = Host::with_upgrade_ahead(3);
     host.behave("2.0.0", &json!({ "migrate_ms": 60_000 }));
     let launcher = host.start();
     host.wait_start(">2.0.0", 1);
@@ -161,8 +154,7 @@ fn casper_w5_a_migration_that_is_stopped_with_0_is_not_taken_for_done() {
     assert_eq!(host.state()["mode"].as_str(), Some("MigrateData"));
     host.assert_no_node();
     host.behave("2.0.0", &json!({}));
-    let launcher = host.start();
-    host.wait_validating("2.0.0");
+    let launcher = host.start_validating("2.0.0");
     assert_eq!(host.starts(), ["1.0.0", ">2.0.0", ">2.0.0", "2.0.0"]);
     launcher.stop();
     host.assert_sound();
@@ -174,8 +166,7 @@ fn casper_w6_a_signal_between_two_processes_is_honoured() {
     eprintln!("E2E_SEED={seed}");
     let mut random = Random::new(seed);
     for _ in 0..8 {
-        let mut host = Host::with_upgrade(3);
-        host.write_state(&host.validator_text("1.0.0"));
+        let mut host = Host::with_upgrade_ahead(3);
         let mut launcher = host.start();
         wait_for("the old node's end", || {
             (!host.events_of("exit").is_empty()).then_some(())
@@ -187,8 +178,7 @@ fn casper_w6_a_signal_between_two_processes_is_honoured() {
         host.assert_no_node();
         host.assert_sound();
         let starts = host.starts().len();
-        let launcher = host.start();
-        host.wait_validating("2.0.0");
+        let launcher = host.start_validating("2.0.0");
         assert!(
             !host.starts()[starts..].contains(&"1.0.0".to_owned()) || starts == 1,
             "{:?}",
@@ -205,8 +195,7 @@ fn casper_w6_a_second_signal_hastens_nothing_and_orphans_nothing() {
     host.stage("1.0.0", 0);
     host.configure(&[("stop", "grace", "300ms".into())]);
     host.behave("1.0.0", &json!({ "sigterm": "ignore" }));
-    let mut launcher = host.start();
-    host.wait_validating("1.0.0");
+    let mut launcher = host.start_validating("1.0.0");
     let began = Instant::now();
     launcher.terminate();
     wait_for("the node to be told", || {
@@ -262,11 +251,9 @@ fn casper_w8_a_crashed_node_is_started_again() {
 
 #[test]
 fn casper_w9_w14_a_migration_may_fail_and_is_repeated() {
-    let mut host = Host::with_upgrade(3);
-    host.write_state(&host.validator_text("1.0.0"));
+    let mut host = Host::with_upgrade_ahead(3);
     host.migrate_exit_once("2.0.0", 1);
-    let launcher = host.start();
-    host.wait_validating("2.0.0");
+    let launcher = host.start_validating("2.0.0");
     assert_eq!(host.starts(), ["1.0.0", ">2.0.0", ">2.0.0", "2.0.0"]);
     launcher.stop();
     host.assert_sound();
@@ -274,8 +261,7 @@ fn casper_w9_w14_a_migration_may_fail_and_is_repeated() {
 
 #[test]
 fn casper_w10_a_backup_is_made_before_the_migration() {
-    let mut host = Host::with_upgrade(40);
-    host.write_state(&host.validator_text("1.0.0"));
+    let mut host = Host::with_upgrade_ahead(40);
     let data = host.node().join("data");
     fs::create_dir(&data).unwrap();
     fs::write(data.join("blocks"), "old").unwrap();
@@ -284,8 +270,7 @@ fn casper_w10_a_backup_is_made_before_the_migration() {
         ("backup", "reserve", 0.into()),
         ("backup", "retry_delay", "20ms".into()),
     ]);
-    let launcher = host.start();
-    host.wait_validating("2.0.0");
+    let launcher = host.start_validating("2.0.0");
     let backed_up = host.records().into_iter().find_map(|record| {
         let Record::BackedUp { backup, .. } = record else {
             return None;
@@ -304,8 +289,7 @@ fn casper_w11_what_would_fail_at_the_upgrade_is_told_before() {
     host.stage("2.0.0", 1000);
     host.replace_binary("2.0.0", b"#!/bin/sh\nexit 1\n", 0o644);
     host.write_state(&host.validator_text("1.0.0"));
-    let launcher = host.start();
-    host.wait_validating("1.0.0");
+    let launcher = host.start_validating("1.0.0");
     let problem_of = |version: &str| {
         let status = host.ask()?;
         let found = status
@@ -325,10 +309,8 @@ fn casper_w11_what_would_fail_at_the_upgrade_is_told_before() {
 
 #[test]
 fn casper_w12_a_node_that_a_killed_launcher_left_is_adopted() {
-    let mut host = Host::with_upgrade(1_000_000);
-    host.write_state(&host.validator_text("1.0.0"));
-    let launcher = host.start();
-    host.wait_validating("1.0.0");
+    let mut host = Host::with_upgrade_ahead(1_000_000);
+    let launcher = host.start_validating("1.0.0");
     let pid = host.last_pid();
     launcher.kill();
     let era = host.era();
@@ -350,14 +332,12 @@ fn casper_w12_a_node_that_a_killed_launcher_left_is_adopted() {
 #[test]
 fn casper_w12_what_a_node_leaves_behind_is_ended_before_the_next_start() {
     for (setsid, ignore) in [(false, false), (false, true), (true, true)] {
-        let mut host = Host::with_upgrade(3);
-        host.write_state(&host.validator_text("1.0.0"));
+        let mut host = Host::with_upgrade_ahead(3);
         host.configure(&[("stop", "grace", "300ms".into())]);
         let behaviour = json!({ "helper": true, "helper_setsid": setsid, "helper_ignores_sigterm": ignore });
         host.behave("1.0.0", &behaviour);
         host.behave("2.0.0", &behaviour);
-        let launcher = host.start();
-        host.wait_validating("2.0.0");
+        let launcher = host.start_validating("2.0.0");
         launcher.stop();
         assert_eq!(host.starts(), ["1.0.0", ">2.0.0", "2.0.0"]);
         host.assert_no_node();
@@ -367,10 +347,8 @@ fn casper_w12_what_a_node_leaves_behind_is_ended_before_the_next_start() {
 
 #[test]
 fn casper_w13_a_second_launcher_is_refused_and_changes_nothing() {
-    let mut host = Host::with_upgrade(1_000_000);
-    host.write_state(&host.validator_text("1.0.0"));
-    let launcher = host.start();
-    host.wait_validating("1.0.0");
+    let mut host = Host::with_upgrade_ahead(1_000_000);
+    let launcher = host.start_validating("1.0.0");
     for forced in [false, true] {
         let mut second = host.start_with(|command| {
             if forced {
@@ -392,8 +370,7 @@ fn casper_w13_a_second_launcher_is_refused_and_changes_nothing() {
 
 #[test]
 fn casper_w13_a_node_that_another_launcher_started_is_not_doubled() {
-    let mut host = Host::with_upgrade(1_000_000);
-    host.write_state(&host.validator_text("1.0.0"));
+    let mut host = Host::with_upgrade_ahead(1_000_000);
     let mut stranger = std::process::Command::new(host.binary("1.0.0"))
         .arg("validator")
         .arg(host.node_config("1.0.0"))
@@ -417,12 +394,10 @@ fn casper_w13_a_node_that_another_launcher_started_is_not_doubled() {
 
 #[test]
 fn casper_w14_a_node_and_a_migration_that_ignore_sigterm_are_ended_after_their_time() {
-    let mut host = Host::with_upgrade(1000);
-    host.write_state(&host.validator_text("1.0.0"));
+    let mut host = Host::with_upgrade_ahead(1000);
     host.configure(&[("stop", "grace", "200ms".into())]);
     host.behave("1.0.0", &json!({ "sigterm": "ignore" }));
-    let launcher = host.start();
-    host.wait_validating("1.0.0");
+    let launcher = host.start_validating("1.0.0");
     launcher.stop();
     host.assert_no_node();
     host.write_state(&host.migration_text("1.0.0", "2.0.0"));
@@ -474,8 +449,7 @@ fn casper_w19_a_higher_version_without_a_readable_chainspec_stops_no_walk() {
     fs::remove_dir_all(host.config().join("1_5_0")).unwrap();
     host.write_state(&host.validator_text("1.0.0"));
     // A binary without a configuration: the node does not see it, and visor does not stumble over it.
-    let launcher = host.start();
-    host.wait_validating("2.0.0");
+    let launcher = host.start_validating("2.0.0");
     assert_eq!(host.starts(), ["1.0.0", ">2.0.0", "2.0.0"]);
     launcher.stop();
     host.assert_sound();
@@ -510,8 +484,7 @@ fn casper_w12_a_folder_that_others_may_write_is_made_private() {
     let mut host = Host::new();
     host.stage("1.0.0", 0);
     fs::set_permissions(host.own(), fs::Permissions::from_mode(0o755)).unwrap();
-    let launcher = host.start();
-    host.wait_validating("1.0.0");
+    let launcher = host.start_validating("1.0.0");
     let mode = fs::metadata(host.own()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
     launcher.stop();

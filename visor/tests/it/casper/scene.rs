@@ -80,6 +80,13 @@ impl Host {
         host
     }
 
+    /// The same, and the state file says that 1.0.0 runs.
+    pub(crate) fn with_upgrade_ahead(activation: u64) -> Self {
+        let host = Self::with_upgrade(activation);
+        host.write_state(&host.validator_text("1.0.0"));
+        host
+    }
+
     pub(crate) fn root(&self) -> &Path {
         self.dir.path()
     }
@@ -254,6 +261,13 @@ impl Host {
     pub(crate) fn start(&mut self) -> Launcher {
         let command = self.command();
         self.launch(command)
+    }
+
+    /// Until the node of this version makes eras.
+    pub(crate) fn start_validating(&mut self, version: &str) -> Launcher {
+        let launcher = self.start();
+        self.wait_validating(version);
+        launcher
     }
 
     /// With something changed about the command.

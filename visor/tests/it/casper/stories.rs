@@ -23,8 +23,7 @@ fn casper_2_7_one_launcher_walks_through_four_staged_versions() {
         host.stage(version, activation);
     }
     host.write_state(&host.validator_text("1.0.0"));
-    let launcher = host.start();
-    host.wait_validating("2.0.0");
+    let launcher = host.start_validating("2.0.0");
     assert_eq!(
         host.starts(),
         [
@@ -156,8 +155,7 @@ fn casper_2_7_two_versions_that_only_ask_for_each_other_do_not_take_turns_for_ev
     host.assert_sound();
     // Put right, it goes on by itself.
     host.behave("2.0.0", &json!({}));
-    let launcher = host.start();
-    host.wait_validating("2.0.0");
+    let launcher = host.start_validating("2.0.0");
     launcher.stop();
     host.assert_sound();
 }
@@ -165,8 +163,7 @@ fn casper_2_7_two_versions_that_only_ask_for_each_other_do_not_take_turns_for_ev
 #[test]
 fn casper_2_7_code_103_ends_the_launcher_with_0_and_changes_no_state() {
     for mode in ["exit-once", "migrate-exit-once"] {
-        let mut host = Host::with_upgrade(3);
-        host.write_state(&host.validator_text("1.0.0"));
+        let mut host = Host::with_upgrade_ahead(3);
         host.behave("2.0.0", &json!({ "careless": true }));
         match mode {
             "exit-once" => host.exit_once("1.0.0", 103),
@@ -263,8 +260,7 @@ fn casper_w14_a_script_that_uses_up_its_time_is_ended() {
 
 #[test]
 fn casper_2_10_the_node_gets_the_launchers_environment_folder_and_input() {
-    let mut host = Host::with_upgrade(3);
-    host.write_state(&host.validator_text("1.0.0"));
+    let mut host = Host::with_upgrade_ahead(3);
     let input = host.root().join("input");
     fs::write(&input, "words").unwrap();
     let root = host.root().canonicalize().unwrap();
@@ -298,8 +294,7 @@ fn casper_2_10_the_node_gets_the_launchers_environment_folder_and_input() {
 fn casper_5_a_newly_staged_version_is_shown_and_taken_at_its_era() {
     let mut host = Host::new();
     host.stage("1.0.0", 0);
-    let launcher = host.start();
-    host.wait_validating("1.0.0");
+    let launcher = host.start_validating("1.0.0");
     let activation = host.era() + 30;
     host.stage("2.0.0", activation);
     host.wait_status("the upgrade of the node's own page", |status| {
@@ -330,8 +325,7 @@ fn casper_5_status_shows_what_is_installed() {
     let mut host = Host::with_upgrade(1000);
     host.stage_config("3.0.0", 2000);
     host.write_state(&host.validator_text("1.0.0"));
-    let launcher = host.start();
-    host.wait_validating("1.0.0");
+    let launcher = host.start_validating("1.0.0");
     let (code, status) = host.status();
     assert_eq!(code, Some(0));
     let installed = status["installed_versions"].as_array().unwrap();
@@ -357,8 +351,7 @@ fn casper_5_status_shows_what_is_installed() {
 fn casper_2_8_signals_that_mean_nothing_leave_everything_as_it_is() {
     let mut host = Host::new();
     host.stage("1.0.0", 0);
-    let mut launcher = host.start();
-    host.wait_validating("1.0.0");
+    let mut launcher = host.start_validating("1.0.0");
     for (signal, name) in [
         (Signal::HUP, "SIGHUP"),
         (Signal::USR1, "SIGUSR1"),
@@ -377,8 +370,7 @@ fn casper_2_8_each_of_the_three_signals_stops_the_node_and_the_code_is_0() {
     for signal in [Signal::TERM, Signal::INT, Signal::QUIT] {
         let mut host = Host::new();
         host.stage("1.0.0", 0);
-        let mut launcher = host.start();
-        host.wait_validating("1.0.0");
+        let mut launcher = host.start_validating("1.0.0");
         launcher.signal(signal);
         assert_eq!(launcher.wait_exit().code(), Some(0), "{signal:?}");
         host.assert_no_node();
@@ -436,8 +428,7 @@ fn casper_2_7_the_single_attempt_of_the_original_is_there_on_request() {
         assert_eq!(host.validator().as_deref(), Some("1.0.0"));
     }
     // A migration that fails.
-    let mut host = Host::with_upgrade(3);
-    host.write_state(&host.validator_text("1.0.0"));
+    let mut host = Host::with_upgrade_ahead(3);
     host.behave("2.0.0", &json!({ "migrate_exit": 1 }));
     single(&mut host);
     assert_eq!(host.starts(), ["1.0.0", ">2.0.0"]);
@@ -445,8 +436,7 @@ fn casper_2_7_the_single_attempt_of_the_original_is_there_on_request() {
     assert_eq!(text, host.migration_text("1.0.0", "2.0.0"));
     // Mended and started again it goes on with the migration.
     host.behave("2.0.0", &json!({}));
-    let launcher = host.start();
-    host.wait_validating("2.0.0");
+    let launcher = host.start_validating("2.0.0");
     assert_eq!(host.starts(), ["1.0.0", ">2.0.0", ">2.0.0", "2.0.0"]);
     launcher.stop();
     host.assert_sound();

@@ -16,8 +16,7 @@ fn casper_2_4_a_state_that_says_which_version_runs_is_taken_over_and_left_byte_b
     let mut host = Host::with_upgrade(1000);
     let written = host.validator_text("1.0.0");
     host.write_state(&written);
-    let launcher = host.start();
-    host.wait_validating("1.0.0");
+    let launcher = host.start_validating("1.0.0");
     launcher.stop();
     assert_eq!(text(&host), written);
     assert_eq!(host.starts(), ["1.0.0"]);
@@ -29,8 +28,7 @@ fn casper_2_4_a_migration_that_the_original_began_is_done() {
     let written = host.migration_text("1.0.0", "2.0.0");
     host.write_state(&written);
     fs::write(host.node().join("era"), "2").unwrap();
-    let launcher = host.start();
-    host.wait_validating("2.0.0");
+    let launcher = host.start_validating("2.0.0");
     assert_eq!(host.starts(), [">2.0.0", "2.0.0"]);
     assert_eq!(text(&host), host.validator_text("2.0.0"));
     launcher.stop();
@@ -39,8 +37,7 @@ fn casper_2_4_a_migration_that_the_original_began_is_done() {
 
 #[test]
 fn casper_2_4_what_is_written_of_a_migration_is_what_the_original_writes() {
-    let mut host = Host::with_upgrade(3);
-    host.write_state(&host.validator_text("1.0.0"));
+    let mut host = Host::with_upgrade_ahead(3);
     host.behave("2.0.0", &json!({ "migrate_ms": 60_000 }));
     let launcher = host.start();
     host.wait_start(">2.0.0", 1);
@@ -56,8 +53,7 @@ fn casper_2_4_comments_and_unknown_keys_are_tolerated() {
         "# by hand\nunknown = 7\n{}",
         host.validator_text("1.0.0").replace('\'', "\"")
     ));
-    let launcher = host.start();
-    host.wait_validating("1.0.0");
+    let launcher = host.start_validating("1.0.0");
     launcher.stop();
     assert_eq!(host.starts(), ["1.0.0"]);
 }
@@ -102,16 +98,14 @@ fn casper_w36_what_force_run_version_wrote_is_followed_also_when_the_journal_say
 
 #[test]
 fn casper_w36_a_migration_that_was_under_way_is_dropped_by_what_the_tool_wrote() {
-    let mut host = Host::with_upgrade(3);
-    host.write_state(&host.validator_text("1.0.0"));
+    let mut host = Host::with_upgrade_ahead(3);
     host.behave("2.0.0", &json!({ "migrate_ms": 60_000 }));
     let launcher = host.start();
     host.wait_start(">2.0.0", 1);
     launcher.kill();
     host.kill_node();
     host.write_state(host.validator_text("2.0.0").trim_end());
-    let launcher = host.start();
-    host.wait_validating("2.0.0");
+    let launcher = host.start_validating("2.0.0");
     assert_eq!(host.starts(), ["1.0.0", ">2.0.0", "2.0.0"]);
     launcher.stop();
     host.assert_sound();
@@ -119,15 +113,13 @@ fn casper_w36_a_migration_that_was_under_way_is_dropped_by_what_the_tool_wrote()
 
 #[test]
 fn casper_w12_a_migration_that_a_killed_launcher_left_is_repeated_once_and_never_doubled() {
-    let mut host = Host::with_upgrade(3);
-    host.write_state(&host.validator_text("1.0.0"));
+    let mut host = Host::with_upgrade_ahead(3);
     host.behave("2.0.0", &json!({ "migrate_ms": 700 }));
     let launcher = host.start();
     host.wait_start(">2.0.0", 1);
     launcher.kill();
     assert_eq!(text(&host), host.migration_text("1.0.0", "2.0.0"));
-    let launcher = host.start();
-    host.wait_validating("2.0.0");
+    let launcher = host.start_validating("2.0.0");
     let starts = host.starts();
     assert!(
         starts == ["1.0.0", ">2.0.0", ">2.0.0", "2.0.0"] || starts == ["1.0.0", ">2.0.0", "2.0.0"],
@@ -139,10 +131,8 @@ fn casper_w12_a_migration_that_a_killed_launcher_left_is_repeated_once_and_never
 
 #[test]
 fn casper_w12_an_adopted_node_that_asks_for_its_upgrade_gets_it() {
-    let mut host = Host::with_upgrade(1_000_000);
-    host.write_state(&host.validator_text("1.0.0"));
-    let launcher = host.start();
-    host.wait_validating("1.0.0");
+    let mut host = Host::with_upgrade_ahead(1_000_000);
+    let launcher = host.start_validating("1.0.0");
     launcher.kill();
     let launcher = host.start();
     host.wait_status("the adopted node", |status| {
@@ -157,8 +147,7 @@ fn casper_w12_an_adopted_node_that_asks_for_its_upgrade_gets_it() {
 
 #[test]
 fn casper_2_10_a_visor_that_replaces_itself_keeps_the_node_and_learns_its_exit_code() {
-    let mut host = Host::with_upgrade(1_000_000);
-    host.write_state(&host.validator_text("1.0.0"));
+    let mut host = Host::with_upgrade_ahead(1_000_000);
     // What was forced before is not forced again.
     let launcher = host.start_with(|command| {
         command.args(["-f", "1.0.0"]);
