@@ -12,7 +12,7 @@ use visor::journal::Journal;
 use visor_planner::Record;
 
 use crate::proof::{assert_upgraded, is_upgraded};
-use crate::scene::{Host, PATIENCE, Visor, wait_for};
+use crate::scene::{Host, Living, PATIENCE, Visor, wait_for};
 
 /// Two cores wait for disks and timers most of the time.
 const HOSTS_AT_ONCE: usize = 4;
@@ -107,7 +107,11 @@ fn has(folder: &Path, name: &str) -> bool {
 }
 
 /// Lets visor live until it dies or the host has come to its end, then stops it. True: it was killed.
-pub(crate) fn live(host: &Host, visor: &mut Visor, is_over: fn(&Host) -> bool) -> bool {
+pub(crate) fn live_until(
+    visor: &mut impl Living,
+    is_over: impl Fn() -> bool,
+    seen: impl Fn() -> String,
+) -> bool {
     let began = Instant::now();
     let mut asked = false;
     loop {
@@ -119,19 +123,21 @@ pub(crate) fn live(host: &Host, visor: &mut Visor, is_over: fn(&Host) -> bool) -
             );
             return ended.code().is_none();
         }
-        if !asked && is_over(host) {
+        if !asked && is_over() {
             visor.terminate();
             asked = true;
         }
-        assert!(
-            began.elapsed() < PATIENCE,
-            "no end: {:?}, {:#?}, {}",
-            host.ask(),
-            host.node_log(),
-            visor.log()
-        );
+        assert!(began.elapsed() < PATIENCE, "no end: {}, {}", seen(), visor.log());
         std::thread::sleep(Duration::from_millis(3));
     }
+}
+
+pub(crate) fn live(host: &Host, visor: &mut Visor, is_over: fn(&Host) -> bool) -> bool {
+    live_until(
+        visor,
+        || is_over(host),
+        || format!("{:?}, {:#?}", host.ask(), host.node_log()),
+    )
 }
 
 /// Every place that a life passes, in the form of `VISOR_FAULT_POINT`.

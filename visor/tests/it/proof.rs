@@ -1,9 +1,11 @@
 //! What must be true of a host after an upgrade, whatever happened on the way: from the node's own log, from visor's journal and
 //! from the link.
 
+use std::path::PathBuf;
+
 use visor::home::Home;
 use visor::journal::Journal;
-use visor_planner::Record;
+use visor_planner::{Record, Timestamp};
 
 use crate::scene::{Host, NEW, OLD};
 
@@ -75,9 +77,10 @@ fn starts(host: &Host) -> Vec<Start> {
         .collect()
 }
 
-/// The journal reads clean, names one upgrade from its intent to its end, and nothing else was started after the intent.
-fn assert_journal(host: &Host, starts: &[Start]) {
-    let records: Vec<Record> = Journal::read(&Home::at(host.home()).journal())
+/// The journal reads clean, names one upgrade from its intent to its end, and nothing else was started after the intent. Returns when
+/// that was, and the records.
+pub(crate) fn assert_one_upgrade(home: PathBuf, new: &str) -> (Timestamp, Vec<Record>) {
+    let records: Vec<Record> = Journal::read(&Home::at(home).journal())
         .unwrap()
         .into_iter()
         .map(|entry| entry.record)
@@ -90,14 +93,19 @@ fn assert_journal(host: &Host, starts: &[Start]) {
         .filter(|record| matches!(record, Record::UpgradeCompleted { .. }))
         .count();
     assert_eq!((intents.len(), ends), (1, 1), "{records:#?}");
-    let Record::UpgradeIntended { at, .. } = &records[intents[0]] else {
+    let Record::UpgradeIntended { at, .. } = records[intents[0]] else {
         panic!("{records:#?}")
     };
     for record in &records[intents[0]..] {
         if let Record::NodeStarted { version, .. } | Record::StartIntended { version, .. } = record {
-            assert_eq!(version.0, NEW, "{records:#?}");
+            assert_eq!(version.0, new, "{records:#?}");
         }
     }
+    (at, records)
+}
+
+fn assert_journal(host: &Host, starts: &[Start]) {
+    let (at, records) = assert_one_upgrade(host.home(), NEW);
     // The halt is answered by the intent: the node's own log says that nothing old was started from then on.
     for start in starts.iter().filter(|start| start.version == OLD) {
         assert!(start.unix_ms <= at.0, "{start:?} after the intent: {records:#?}");

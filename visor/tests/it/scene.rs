@@ -541,6 +541,28 @@ impl Visor {
     }
 }
 
+/// A visor that a test has started, by whichever name.
+pub(crate) trait Living {
+    /// How it has ended; nothing while it runs.
+    fn ended(&mut self) -> Option<ExitStatus>;
+    fn terminate(&self);
+    fn log(&self) -> String;
+}
+
+impl Living for Visor {
+    fn ended(&mut self) -> Option<ExitStatus> {
+        self.ended()
+    }
+
+    fn terminate(&self) {
+        self.terminate();
+    }
+
+    fn log(&self) -> String {
+        self.log()
+    }
+}
+
 impl Drop for Visor {
     fn drop(&mut self) {
         if std::thread::panicking() {

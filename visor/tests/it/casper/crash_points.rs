@@ -1,13 +1,11 @@
 //! Visor is killed at every place of a life with two upgrades and a stop. The next visor always comes to the same end.
 
-use std::time::Instant;
-
 use serde_json::json;
 
 use super::proof::{assert_walked, is_walked};
 use super::scene::{Host, Launcher};
-use crate::crash_points::die_at_each;
-use crate::scene::{PATIENCE, wait_for};
+use crate::crash_points::{die_at_each, live_until};
+use crate::scene::wait_for;
 
 /// How the host is.
 #[derive(Debug, Clone, Copy)]
@@ -34,32 +32,12 @@ fn host(scene: Scene) -> Host {
     host
 }
 
-/// Lets visor live until it dies or the host has come to its end, then stops it. True: it was killed.
 fn live(host: &Host, launcher: &mut Launcher) -> bool {
-    let began = Instant::now();
-    let mut asked = false;
-    loop {
-        if let Some(ended) = launcher.ended() {
-            assert!(
-                ended.code().is_none() || asked && ended.success(),
-                "visor ended by itself with {ended}: {}",
-                launcher.log()
-            );
-            return ended.code().is_none();
-        }
-        if !asked && is_walked(host) {
-            launcher.terminate();
-            asked = true;
-        }
-        assert!(
-            began.elapsed() < PATIENCE,
-            "no end: {:?}, {:#?}, {}",
-            host.ask(),
-            host.events(),
-            launcher.log()
-        );
-        std::thread::sleep(std::time::Duration::from_millis(3));
-    }
+    live_until(
+        launcher,
+        || is_walked(host),
+        || format!("{:?}, {:#?}", host.ask(), host.events()),
+    )
 }
 
 /// Every place that a life passes, in the form of `VISOR_FAULT_POINT`.

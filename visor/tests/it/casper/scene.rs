@@ -20,7 +20,7 @@ use visor::journal::Journal;
 use visor::lock::NodeLock;
 use visor_planner::Record;
 
-use crate::scene::{PATIENCE, ask, loaded, status, wait_for};
+use crate::scene::{Living, PATIENCE, ask, loaded, status, wait_for};
 
 /// The launcher's own name for its state.
 pub(crate) const STATE: &str = "casper-node-launcher-state.toml";
@@ -554,6 +554,20 @@ impl Launcher {
         self.terminate();
         let ended = self.wait_exit();
         assert_eq!(ended.code(), Some(0), "{ended}: {}", self.log());
+    }
+}
+
+impl Living for Launcher {
+    fn ended(&mut self) -> Option<ExitStatus> {
+        self.ended()
+    }
+
+    fn terminate(&self) {
+        self.terminate();
+    }
+
+    fn log(&self) -> String {
+        self.log()
     }
 }
 

@@ -1,14 +1,12 @@
 //! Visor is killed at every place of one Vega upgrade, from its start to its own stop. The next visor always comes to the same end.
 //! `E2E_PLACES=all` for all of them.
 
-use std::time::Instant;
-
 use serde_json::json;
 
 use super::proof::{assert_upgraded, is_upgraded};
 use super::scene::{Host, Kind, V80};
-use crate::crash_points::die_at_each;
-use crate::scene::{PATIENCE, Visor, wait_for};
+use crate::crash_points::{die_at_each, live_until};
+use crate::scene::{Visor, wait_for};
 
 const SAMPLE: usize = 12;
 
@@ -21,32 +19,12 @@ fn host(kind: Kind) -> (Host, u64) {
     (host, height)
 }
 
-/// Lets visor live until it dies or the upgrade is over, then stops it. True: it was killed.
 fn live(host: &Host, visor: &mut Visor) -> bool {
-    let began = Instant::now();
-    let mut asked = false;
-    loop {
-        if let Some(ended) = visor.ended() {
-            assert!(
-                ended.code().is_none() || asked && ended.success(),
-                "visor ended by itself with {ended}: {}",
-                visor.log()
-            );
-            return ended.code().is_none();
-        }
-        if !asked && is_upgraded(host) {
-            visor.terminate();
-            asked = true;
-        }
-        assert!(
-            began.elapsed() < PATIENCE,
-            "no end: {:?}, {:#?}, {}",
-            host.ask(),
-            host.log().lines,
-            visor.log()
-        );
-        std::thread::sleep(std::time::Duration::from_millis(3));
-    }
+    live_until(
+        visor,
+        || is_upgraded(host),
+        || format!("{:?}, {:#?}", host.ask(), host.log().lines),
+    )
 }
 
 /// Every place that a life passes, in the form of `VISOR_FAULT_POINT`.

@@ -7,6 +7,7 @@ use visor_planner::Record;
 
 use super::log::Role;
 use super::scene::{Host, V79, V80};
+use crate::proof::assert_one_upgrade;
 
 /// A visor answers, and says that the upgrade is over and the new version runs.
 pub(crate) fn is_upgraded(host: &Host) -> bool {
@@ -68,29 +69,8 @@ fn assert_one_after_the_other(lines: &[String], role: Role) {
     }
 }
 
-/// The journal reads clean, names one upgrade from its intent to its end, and nothing else was started after the intent.
 fn assert_journal(host: &Host, height: u64) {
-    let records: Vec<Record> = Journal::read(&Home::at(host.home()).journal())
-        .unwrap()
-        .into_iter()
-        .map(|entry| entry.record)
-        .collect();
-    let intents: Vec<usize> = (0..records.len())
-        .filter(|index| matches!(records[*index], Record::UpgradeIntended { .. }))
-        .collect();
-    let ends = records
-        .iter()
-        .filter(|record| matches!(record, Record::UpgradeCompleted { .. }))
-        .count();
-    assert_eq!((intents.len(), ends), (1, 1), "{records:#?}");
-    let Record::UpgradeIntended { at, .. } = &records[intents[0]] else {
-        panic!("{records:#?}")
-    };
-    for record in &records[intents[0]..] {
-        if let Record::NodeStarted { version, .. } | Record::StartIntended { version, .. } = record {
-            assert_eq!(version.0, V80, "{records:#?}");
-        }
-    }
+    let (at, records) = assert_one_upgrade(host.home(), V80);
     for start in host.log().starts(Role::Core) {
         if start.version == V79 {
             assert!(start.unix_ms <= at.0, "{start:?} after the intent: {records:#?}");
