@@ -150,9 +150,26 @@ impl Planner {
             (Ok(plan), Neighbour::Next) => self.upgrade_by_exit(now, plan, sought.at, effects),
             (Ok(plan), Neighbour::Previous) => self.downgrade(now, plan.version, sought.exit, effects),
             // The current version is started again, and will ask again.
-            (Err(reason), Neighbour::Next | Neighbour::Previous) => {
-                self.failed(now, Some(sought.exit), reason, effects);
-            }
+            (Err(reason), Neighbour::Next) => self.next_is_missing(now, sought.exit, reason, effects),
+            (Err(reason), Neighbour::Previous) => self.failed(now, Some(sought.exit), reason, effects),
+        }
+    }
+
+    /// The node is not at fault: it waits for what the operator has to put there. Where a failure is retried at all, no number of attempts
+    /// ends that wait, and none of them counts when the node fails afterwards.
+    fn next_is_missing(&mut self, now: Timestamp, exit: Exit, reason: String, effects: &mut Vec<Effect>) {
+        let allowed = self.policy().max_retries;
+        self.failures = self.failures.min(allowed.saturating_sub(1));
+        self.awaits_next = false;
+        self.failed(now, Some(exit), reason, effects);
+        self.awaits_next = self.retrying;
+    }
+
+    /// A version has become complete: a node that asked for one need not wait for its next attempt.
+    pub(crate) fn ask_again(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        if self.awaits_next && self.retrying && self.node == Node::Absent {
+            effects.push(Effect::CancelTimer(Timer::Restart));
+            self.fired(now, Timer::Restart, effects);
         }
     }
 

@@ -193,6 +193,9 @@ impl Planner {
         if self.held {
             return;
         }
+        if core::mem::take(&mut self.awaits_next) {
+            self.failures = 0;
+        }
         if self.failures >= policy.max_retries {
             let reason = format!("{reason}; {} retries are used up", policy.max_retries);
             self.retries_used_up(now, reason, effects);

@@ -114,6 +114,7 @@ pub fn recover(
         last_failure: None,
         overruled: heeded.problem,
         retrying: false,
+        awaits_next: false,
         stopping: false,
         gave_up: None,
         journal_failed: None,

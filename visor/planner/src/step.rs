@@ -120,6 +120,8 @@ pub struct Planner {
     pub(crate) overruled: Option<String>,
     /// A start is due when the timer fires.
     pub(crate) retrying: bool,
+    /// The last failure was none of the node's: it asked for a version that is not there.
+    pub(crate) awaits_next: bool,
     pub(crate) stopping: bool,
     pub(crate) gave_up: Option<String>,
     pub(crate) journal_failed: Option<String>,
@@ -171,6 +173,7 @@ impl Planner {
             Input::Staged { upgrade } => {
                 effects.extend(self.staging.staged(&upgrade));
                 self.upgrade_if_ready(now, &mut effects);
+                self.ask_again(now, &mut effects);
             }
             Input::StagingFailed { upgrade, reason } => effects.extend(self.staging.failed(&upgrade, reason)),
             Input::SwapFailed { reason } => self.swap_failed(now, &reason, &mut effects),

@@ -44,14 +44,15 @@ fn casper_w1_a_half_staged_version_blocks_no_start_and_is_named() {
 fn casper_w2_a_new_version_that_cannot_be_started_is_waited_for_and_the_old_one_is_not_lost() {
     for broken in ["missing", "not executable"] {
         let mut host = Host::with_upgrade_ahead(3);
-        host.max_retries(10_000);
+        // Many more attempts are made than a node that fails has.
+        host.max_retries(2);
         if broken == "missing" {
             fs::remove_file(host.binary("2.0.0")).unwrap();
         } else {
             host.replace_binary("2.0.0", b"#!/bin/sh\nexit 1\n", 0o644);
         }
         let launcher = host.start();
-        host.wait_start("1.0.0", 2);
+        host.wait_start("1.0.0", 8);
         assert_eq!(
             host.validator().as_deref(),
             Some("1.0.0"),
@@ -66,6 +67,34 @@ fn casper_w2_a_new_version_that_cannot_be_started_is_waited_for_and_the_old_one_
         launcher.stop();
         host.assert_sound();
     }
+}
+
+#[test]
+fn casper_w2_a_version_that_is_put_right_is_not_kept_waiting_by_the_back_off() {
+    let mut host = Host::with_upgrade(3);
+    host.behave("1.0.0", &json!({ "paused": true }));
+    host.write_state(&host.validator_text("1.0.0"));
+    host.configure(&[
+        ("restart", "initial_delay", "10m".into()),
+        ("restart", "max_delay", "10m".into()),
+        ("first_start", "initial_delay", "10m".into()),
+        ("first_start", "max_delay", "10m".into()),
+    ]);
+    fs::remove_file(host.binary("2.0.0")).unwrap();
+    let launcher = host.start();
+    // It is known long before its era, as it should be.
+    host.wait_status("the missing binary", |status| {
+        status
+            .upgrades
+            .iter()
+            .any(|upgrade| upgrade.staging_problem.contains("is missing"))
+    });
+    host.behave("1.0.0", &json!({}));
+    launcher.wait_log("restart.retry");
+    host.stage_binary("2.0.0");
+    host.wait_validating("2.0.0");
+    launcher.stop();
+    host.assert_sound();
 }
 
 #[test]

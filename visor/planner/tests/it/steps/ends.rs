@@ -233,19 +233,6 @@ fn an_upgrade_without_a_version_is_a_failure_and_is_asked_for_again() {
         matches!(effects.as_slice(), [Effect::FindVersion { .. }]),
         "{effects:?}"
     );
-    let mut failures = 1;
-    while planner.status().phase != Phase::Failed {
-        let effects = none_found(&mut planner, 40, Neighbour::Next);
-        failures += 1;
-        if let Some(Effect::Exit(reason)) = effects.last() {
-            assert!(matches!(reason, ExitReason::RetriesExhausted { .. }));
-            break;
-        }
-        let _ = planner.step(Timestamp(50), Input::TimerFired(Timer::Restart));
-        let _ = started(&mut planner, 51, None);
-        let _ = ended(&mut planner, 52, 0);
-    }
-    assert_eq!(failures, 4, "one and three retries");
 }
 
 #[test]

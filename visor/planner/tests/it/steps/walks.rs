@@ -210,6 +210,81 @@ fn a_switch_back_that_fails_while_two_versions_take_turns_is_tried_again_with_th
 }
 
 #[test]
+fn a_next_version_that_is_not_there_is_waited_for_without_end() {
+    let mut planner = running(ending());
+    let retries = u64::from(ending().restart.max_retries);
+    for attempt in 0..3 * retries {
+        let at = 20 + attempt;
+        let _ = ended(&mut planner, at, 0);
+        let effects = none_found(&mut planner, at, Neighbour::Next);
+        assert!(
+            matches!(
+                orders(&effects).as_slice(),
+                [Effect::Append(Record::NodeFailed { .. })]
+            ),
+            "{attempt}: {effects:?}"
+        );
+        let effects = planner.step(Timestamp(at), Input::TimerFired(Timer::Restart)).0;
+        assert!(effects.iter().any(is_start), "{attempt}: {effects:?}");
+        let _ = started(&mut planner, at, None);
+    }
+    // Crashes are counted from the first.
+    for attempt in 0..retries {
+        let _ = ended(&mut planner, 100 + attempt, 1);
+        let restart = Input::TimerFired(Timer::Restart);
+        let effects = planner.step(Timestamp(100 + attempt), restart).0;
+        assert!(effects.iter().any(is_start), "{attempt}: {effects:?}");
+        let _ = started(&mut planner, 100 + attempt, None);
+    }
+    let effects = ended(&mut planner, 200, 1);
+    assert!(
+        matches!(
+            effects.last(),
+            Some(Effect::Exit(ExitReason::RetriesExhausted { .. }))
+        ),
+        "{effects:?}"
+    );
+
+    // Where nothing is tried twice, this is not either.
+    let mut config = ending();
+    config.restart.max_retries = 0;
+    config.first_start.max_retries = 0;
+    let mut planner = running(config);
+    let _ = ended(&mut planner, 20, 0);
+    let effects = none_found(&mut planner, 20, Neighbour::Next);
+    assert!(
+        matches!(
+            effects.last(),
+            Some(Effect::Exit(ExitReason::RetriesExhausted { .. }))
+        ),
+        "{effects:?}"
+    );
+}
+
+#[test]
+fn a_version_that_becomes_complete_ends_the_wait_of_a_node_that_asked_for_one() {
+    let staged = || Input::Staged { upgrade: plan().id };
+    let mut planner = running(ending());
+    let known = super::halts::report(plan().height.0 - 1, None);
+    let _ = planner.step(Timestamp(5), Input::NodeReported(known));
+    let _ = ended(&mut planner, 20, 0);
+    let _ = none_found(&mut planner, 20, Neighbour::Next);
+    let effects = planner.step(Timestamp(21), staged()).0;
+    assert!(effects.iter().any(is_start), "{effects:?}");
+    assert!(
+        effects.contains(&Effect::CancelTimer(Timer::Restart)),
+        "{effects:?}"
+    );
+    // One that crashed waits as it should.
+    let mut planner = running(ending());
+    let known = super::halts::report(plan().height.0 - 1, None);
+    let _ = planner.step(Timestamp(5), Input::NodeReported(known));
+    let _ = ended(&mut planner, 20, 1);
+    let effects = planner.step(Timestamp(21), staged()).0;
+    assert!(!effects.iter().any(is_start), "{effects:?}");
+}
+
+#[test]
 fn a_shutdown_is_written_down_and_ends_visor() {
     let mut planner = running(ending());
     assert_eq!(
