@@ -256,12 +256,22 @@ impl Follower {
         let interval = pace::interval(
             plan.as_ref(),
             is_ready,
-            self.view.awaits_first_block(),
+            self.view.awaits_first_block() || self.has_just_begun(),
             &self.progress,
             Instant::now(),
         );
         self.is_near.store(interval == pace::NEAR, Ordering::Relaxed);
         interval
+    }
+
+    /// It has executed no block, so that it knows of no upgrade, and may still stand right before the height of one.
+    fn has_just_begun(&self) -> bool {
+        let knows_nothing = self
+            .status
+            .as_ref()
+            .is_some_and(|status| status.accepted == AcceptedRelease::Unknown);
+        let since = self.unknown_since.filter(|_| knows_nothing);
+        since.is_some_and(|since| since.elapsed() < self.timing.unknown)
     }
 
     async fn answered(&mut self, status: UpgradeStatus) -> Result<(), Closed> {

@@ -318,6 +318,37 @@ async fn a_restored_core_that_knows_nothing_yet_makes_no_upgrade_vanish() {
 }
 
 #[tokio::test]
+async fn w_35_a_core_that_knows_nothing_yet_may_be_right_before_a_height() {
+    let core = Core::start();
+    core.answer(Reply::status("null", false));
+    let timing = Timing {
+        unknown: PATIENCE,
+        ..Timing::default()
+    };
+    let setting = Setting {
+        timing,
+        ..Setting::default()
+    };
+    let mut link = follow(&core, setting);
+    let usual = median(&gaps(&core.asked(50).await));
+    assert!(usual <= Duration::from_millis(30), "{usual:?}");
+    // Its first block says that nothing is to come.
+    core.answer(Reply::status(NOTHING, false));
+    link.report().await;
+    let before = core.questions().len();
+    let questions = core.asked(before + 3).await;
+    assert!(gaps(&questions[before..])[0] >= Duration::from_millis(990));
+    // One that goes on knowing nothing is not asked so for ever.
+    let core = Core::start();
+    core.answer(Reply::status("null", false));
+    let mut link = follow(&core, Setting::default());
+    link.report().await;
+    let before = core.questions().len();
+    let questions = core.asked(before + 3).await;
+    assert!(gaps(&questions[before..])[0] >= Duration::from_millis(990));
+}
+
+#[tokio::test]
 async fn w_29_a_first_connection_may_take_as_long_as_the_operator_says() {
     let dir = tempfile::tempdir().unwrap();
     let core = Core::stopped(dir.path().join("vega.sock"));
