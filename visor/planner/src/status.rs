@@ -245,9 +245,8 @@ impl Planner {
                 problems.push(if self.waits_at_halt() && self.node == Node::Absent {
                     format!(
                         "the node halted at height {} and has ended; {} is not started again, because it would run past that height, and {} is \
-                         not staged: put it in place (`visor stage {} --binary PATH`, or its folder), then it is started by itself; `visor skip {}` \
-                         starts {} again instead",
-                        plan.height, self.current, plan.version, plan.version, plan.height, self.current
+                         not staged: put its folder in place, then it is started by itself; `visor skip {}` starts {} again instead",
+                        plan.height, self.current, plan.version, plan.height, self.current
                     )
                 } else {
                     format!(

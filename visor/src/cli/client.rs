@@ -9,6 +9,7 @@ use tonic::Code;
 
 use super::text::harmless;
 use super::{CommandError, HomeArgument, complain, print};
+use crate::adapter;
 use crate::exit_code;
 use crate::home::Home;
 use crate::rpc;
@@ -31,7 +32,7 @@ pub(super) struct OrderArguments {
 /// An order that was not carried out.
 #[derive(Debug, thiserror::Error)]
 enum OrderError {
-    #[error("{what}: no visor answers at {socket}. Orders go to the visor that runs; start one with `visor run --home {home}`", socket = home.socket().display(), home = home.root().display())]
+    #[error("{what}: no visor answers at {socket}. Orders go to the visor that runs; start one with {command}", socket = home.socket().display(), command = run_command(home))]
     NoVisor { what: String, home: Home },
     #[error("{what}: {reason}")]
     Refused { what: String, reason: String },
@@ -131,8 +132,16 @@ pub(super) fn to_json(name: &str, accepted: bool, message: &str) -> serde_json::
 /// Says that what follows is not what a running visor knows.
 pub(super) fn tell_offline(home: &Home) {
     complain(&format!(
-        "visor: no visor answers at {}. This is what the journal last knew; start one with `visor run --home {}`",
+        "visor: no visor answers at {}. This is what the journal last knew; start one with {}",
         home.socket().display(),
-        home.root().display()
+        run_command(home)
     ));
+}
+
+/// How the visor of a home is started.
+pub(super) fn run_command(home: &Home) -> String {
+    if adapter::of_home(home).name() == "casper" {
+        return "`casper-node-launcher` or `visor run --casper`, as its service does".to_owned();
+    }
+    format!("`visor run --home {}`", home.root().display())
 }

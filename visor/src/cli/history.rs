@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 use visor_planner::{Exit, Record, UpgradePlan};
 
+use super::known::unit_of;
 use super::text::{harmless, time};
 use super::{CommandError, HomeArgument, print};
 use crate::exit_code;
@@ -40,7 +41,7 @@ pub(super) fn history(arguments: &HistoryArguments) -> Result<u8, CommandError> 
     } else if shown.is_empty() {
         "nothing has happened yet".to_owned()
     } else {
-        to_text(shown)
+        to_text(shown, unit_of(&home))
     })?;
     Ok(exit_code::SUCCESS)
 }
@@ -222,7 +223,7 @@ fn to_json(event: &Event) -> Value {
     })
 }
 
-fn to_text(events: &[Event]) -> String {
+fn to_text(events: &[Event], unit: &str) -> String {
     let mut text = String::new();
     for event in events {
         // Writing to a string does not fail.
@@ -242,7 +243,7 @@ fn to_text(events: &[Event]) -> String {
             (_, _, None) => {}
         }
         if let Some(height) = event.height {
-            let _ = write!(text, " after block {height}");
+            let _ = write!(text, " after {unit} {height}");
         }
         if let Some(pid) = event.pid {
             let _ = write!(text, ", pid {pid}");

@@ -44,6 +44,14 @@ impl Known {
     }
 }
 
+/// What the heights of a home count, in words.
+pub(super) fn unit_of(home: &Home) -> &'static str {
+    match adapter::of_home(home).position_unit() {
+        "height" => "block",
+        unit => unit,
+    }
+}
+
 /// Every known upgrade, the next one first.
 pub(super) fn known(home: &Home, status: Option<&Status>, entries: &[Entry]) -> Vec<Known> {
     let journal = from_journal(home, entries);

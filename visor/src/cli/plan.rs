@@ -8,7 +8,7 @@ use proto::pb::visor::v1::{Standing, Status};
 use serde_json::{Value, json};
 
 use super::client::{ask, tell_offline};
-use super::known::{Known, known};
+use super::known::{Known, known, unit_of};
 use super::text::{harmless, now};
 use super::{CommandError, HomeArgument, print};
 use crate::block_rate::time_to_height;
@@ -38,7 +38,7 @@ pub(super) fn plan(arguments: &PlanArguments) -> Result<u8, CommandError> {
     print(&if arguments.json {
         to_json(status.as_ref(), &upgrades).to_string()
     } else {
-        to_text(status.as_ref(), &upgrades)
+        to_text(status.as_ref(), &upgrades, unit_of(&home))
     })?;
     Ok(match status {
         Some(_) => exit_code::SUCCESS,
@@ -91,7 +91,7 @@ fn to_json(status: Option<&Status>, upgrades: &[Known]) -> Value {
     })
 }
 
-fn to_text(status: Option<&Status>, upgrades: &[Known]) -> String {
+fn to_text(status: Option<&Status>, upgrades: &[Known], unit: &str) -> String {
     let mut text = String::new();
     // Writing to a string does not fail.
     if status.is_some_and(|status| status.paused) {
@@ -112,9 +112,11 @@ fn to_text(status: Option<&Status>, upgrades: &[Known]) -> String {
         let _ = write!(text, ", {}", if upgrade.staged { "staged" } else { "not staged" });
         match blocks_left(status, upgrade) {
             Some(0) => text.push_str(", due"),
-            Some(1) => text.push_str(", in 1 block"),
-            Some(blocks) => {
-                let _ = write!(text, ", in {blocks} blocks");
+            Some(1) => {
+                let _ = write!(text, ", in 1 {unit}");
+            }
+            Some(left) => {
+                let _ = write!(text, ", in {left} {unit}s");
             }
             None => {}
         }

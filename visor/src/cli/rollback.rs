@@ -7,7 +7,7 @@ use proto::pb::visor::v1::{LastBackup, Rollback, Status};
 use serde_json::{Value, json};
 use visor_planner::Record;
 
-use super::client::{OrderArguments, ask, give, to_json};
+use super::client::{OrderArguments, ask, give, run_command, to_json};
 use super::text::{harmless, time};
 use super::{CommandError, chain, complain, print};
 use crate::exit_code;
@@ -25,7 +25,7 @@ pub(super) struct RollbackArguments {
 
 #[derive(Debug, thiserror::Error)]
 enum RollbackError {
-    #[error("roll back: no visor answers at {socket}. Start one with `visor run --home {home}`", socket = home.socket().display(), home = home.root().display())]
+    #[error("roll back: no visor answers at {socket}. Start one with {command}", socket = home.socket().display(), command = run_command(home))]
     NoVisor { home: Home },
     #[error(
         "roll back: no backup of the last upgrade is known, so there is nothing to go back to. Nothing was changed"

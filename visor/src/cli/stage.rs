@@ -10,7 +10,7 @@ use super::client::{OrderArguments, ask, give, to_json};
 use super::known::{Binary, Known, known};
 use super::text::harmless;
 use super::{CommandError, chain, print, version_argument};
-use crate::adapter::vega;
+use crate::adapter::{self, vega};
 use crate::config::Config;
 use crate::exit_code;
 use crate::home::Home;
@@ -54,6 +54,11 @@ enum StageError {
         folder = folder.display()
     )]
     NotOnVega { version: String, folder: PathBuf },
+    #[error(
+        "stage version {version}: a Casper host takes no single binaries. Put it into both folders of the launcher with the network's staging \
+         tool; visor finds it by itself. Nothing was changed"
+    )]
+    NotOnCasper { version: String },
     #[error("stage version {version}: expected a file at {binary}, found {found}", binary = binary.display())]
     NoFile {
         version: String,
@@ -136,6 +141,10 @@ fn by_hand(home: &Home, version: &str, binary: &Path) -> Result<Done, CommandErr
         let version = tag(version);
         let folder = vega::Vega::look(home.clone()).place_of(&version)?;
         return Err(refused(StageError::NotOnVega { version, folder }));
+    }
+    if adapter::of_home(home).name() == "casper" {
+        let version = version.to_owned();
+        return Err(refused(StageError::NotOnCasper { version }));
     }
     let config = Config::read(&home.config())?;
     let current = swap::current(home)?

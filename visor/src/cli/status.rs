@@ -142,8 +142,15 @@ fn to_text(status: &Status) -> String {
     line(
         "node",
         match &status.node {
-            Some(node) if node.adopted => format!("running, pid {} (found running)", node.pid),
-            Some(node) => format!("running, pid {}", node.pid),
+            Some(node) => {
+                let found = if node.adopted { " (found running)" } else { "" };
+                let silent = if status.node_connected {
+                    ""
+                } else {
+                    ", no word from it"
+                };
+                format!("running, pid {}{found}{silent}", node.pid)
+            }
             None if status.node_held => "kept stopped until `visor start-node`".to_owned(),
             None => "not running".to_owned(),
         },

@@ -10,7 +10,7 @@ use super::version::Output;
 use super::{CommandError, chain, complain, print};
 use crate::adapter::vega;
 use crate::exit_code;
-use crate::home::Home;
+use crate::home::{Home, HomeError};
 
 /// The name of the program that is replaced.
 const NAME: &str = "vegavisor";
@@ -133,8 +133,29 @@ pub(super) fn init(home: &Path, with_data_node: bool) -> Result<u8, CommandError
     Ok(exit_code::SUCCESS)
 }
 
+/// What Vega's visor calls a home is not there, or not whole.
+#[derive(Debug, thiserror::Error)]
+enum NoHome {
+    #[error("open the home {home}: expected a folder that `{NAME} init --home {home}` makes", home = home.display())]
+    Unreadable {
+        home: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("use the home {home}: expected Vega's config.toml in it, found none. `{NAME} init --home DIR` makes a new home with one", home = home.display())]
+    NoConfig { home: PathBuf },
+}
+
 fn run(home: &Path) -> Result<u8, CommandError> {
-    let opened = Home::open(home)?;
+    let opened = Home::open(home).map_err(|error| match error {
+        HomeError::Unreadable { path, source } => {
+            CommandError::new(exit_code::CONFIG, NoHome::Unreadable { home: path, source })
+        }
+        HomeError::NotInitialised { path } => {
+            CommandError::new(exit_code::CONFIG, NoHome::NoConfig { home: path })
+        }
+        HomeError::Socket(_) => error.into(),
+    })?;
     if !vega::is_vega_home(&opened) {
         let home = home.to_path_buf();
         return Err(CommandError::new(exit_code::CONFIG, NoVegaHome { home }));

@@ -10,6 +10,7 @@ use proto::pb::visor::v1::{Phase, Status};
 use super::{Findings, Patient};
 use crate::adapter::governance;
 use crate::cli::chain;
+use crate::cli::client::run_command;
 
 /// A node answers at once; this is for a machine under load.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -60,8 +61,8 @@ pub(super) fn visor_running(patient: &Patient, findings: &mut Findings) {
             "visor.running",
             format!("no visor answers at {}", patient.home.socket().display()),
             format!(
-                "start it: `visor run --home {}`; without it nothing is staged and nothing upgraded",
-                patient.home.root().display()
+                "start it: {}; without it nothing is staged and nothing upgraded",
+                run_command(&patient.home)
             ),
         ),
         Some(status) => visor(status, findings),

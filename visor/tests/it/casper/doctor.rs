@@ -24,6 +24,45 @@ fn doctor(host: &Host, more: &[&str]) -> (Option<i32>, Value) {
 }
 
 #[test]
+fn operator_commands_speak_of_eras_and_say_how_this_visor_is_started_and_fed() {
+    let mut host = Host::with_upgrade(1_000_000);
+    host.write_state(&host.validator_text("1.0.0"));
+    let launcher = host.start();
+    host.wait_status("the node's word", |status| {
+        status.node_connected && status.node_height > 0
+    });
+    host.wait_status("staged", |status| {
+        status.upgrades.iter().any(|upgrade| upgrade.staged)
+    });
+    let operator = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_visor"))
+            .args(arguments)
+            .arg("--home")
+            .arg(host.own())
+            .output()
+            .unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let (_, shown, _) = operator(&["history"]);
+    assert!(shown.contains("2.0.0 after era 999999"), "{shown}");
+    let (_, shown, _) = operator(&["plan"]);
+    assert!(shown.contains(" eras"), "{shown}");
+    let (code, _, said) = operator(&["stage", "2.0.0", "--binary", "/bin/true"]);
+    assert_eq!(code, Some(9), "{said}");
+    assert!(said.contains("staging tool"), "{said}");
+    launcher.stop();
+    for command in ["status", "pause", "doctor"] {
+        let (_, shown, said) = operator(&[command]);
+        let all = format!("{shown}{said}");
+        assert!(
+            all.contains("`visor run --casper`") && !all.contains("visor run --home"),
+            "{all}"
+        );
+    }
+}
+
+#[test]
 fn casper_w11_the_doctor_finds_what_would_make_the_next_upgrade_fail() {
     let mut host = Host::with_upgrade_ahead(1_000_000);
     let launcher = host.start_validating("1.0.0");

@@ -101,7 +101,11 @@ fn by_the_name_of_vegas_visor_there_are_its_three_commands_and_1_for_every_error
     for (arguments, part) in [
         // No environment variable stands for it.
         (&["run"][..], "--home"),
-        (&["run", "--home", missing], missing),
+        (&["run", "--home", missing], "`vegavisor init --home"),
+        (
+            &["run", "--home", dir.path().to_str().unwrap()],
+            "Vega's config.toml",
+        ),
         (
             &["run", "--home", plain.to_str().unwrap()],
             "expected Vega's files",

@@ -69,7 +69,7 @@ fn a_halted_node_that_dies_is_not_started_again_and_the_new_version_is_once_it_i
         "height 6",
         "1.0.0 is not started again",
         "1.1.0 is not staged",
-        "visor stage 1.1.0",
+        "put its folder in place",
         "visor skip 6",
     ] {
         assert!(problem.contains(told), "{told}: {problem}");
