@@ -20,6 +20,7 @@ mod crash_points;
 mod disk;
 mod doctor;
 mod durability;
+mod fault_tables;
 mod history;
 mod hook;
 mod journal_damage;
