@@ -229,6 +229,8 @@ impl Planner {
             backup,
         }));
         self.retrying = false;
+        // It has come.
+        self.awaits_next = false;
         self.failures = 0;
         self.last_failure = None;
         self.overruled = None;

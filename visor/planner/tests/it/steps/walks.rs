@@ -188,6 +188,23 @@ fn a_node_that_is_healthy_and_an_operator_who_starts_it_allow_another_way_back_a
 }
 
 #[test]
+fn a_version_that_was_missing_for_a_while_does_not_let_two_versions_take_turns_anew() {
+    let mut config = ending();
+    config.restart.jitter_percent = 0;
+    let mut planner = running(config);
+    let _ = turn(&mut planner, 20, false);
+    let _ = started(&mut planner, 25, None);
+    assert_eq!(delay(&turn(&mut planner, 30, false)), Some(1_000));
+    let _ = planner.step(Timestamp(40), Input::TimerFired(Timer::Restart));
+    let _ = started(&mut planner, 41, None);
+    let _ = ended(&mut planner, 42, 0);
+    let _ = none_found(&mut planner, 42, Neighbour::Next);
+    let _ = planner.step(Timestamp(50), Input::TimerFired(Timer::Restart));
+    let _ = started(&mut planner, 51, None);
+    assert_eq!(delay(&turn(&mut planner, 60, false)), Some(2_000));
+}
+
+#[test]
 fn a_switch_back_that_fails_while_two_versions_take_turns_is_tried_again_with_the_start() {
     let mut planner = running(ending());
     let _ = turn(&mut planner, 20, false);
