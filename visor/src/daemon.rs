@@ -229,6 +229,8 @@ struct Daemon {
     installed: Vec<pb::InstalledVersion>,
     /// What the node said last, when it made no sense; empty when it did.
     nonsense: String,
+    /// Where the node was sought in vain; empty when it has answered.
+    silent: String,
     /// What the node announces and nobody has proven.
     refusals: Vec<Refusal>,
     /// Readiness reports to the chain (GOV-16).
@@ -327,6 +329,7 @@ impl Daemon {
         self.host.forget_node();
         self.block_rate.forget();
         self.nonsense.clear();
+        self.silent.clear();
         let ended = match (exit.code, exit.signal) {
             (Some(code), _) => visor_planner::Exit::Code(code),
             (None, Some(signal)) => visor_planner::Exit::Signal(signal),
@@ -355,6 +358,7 @@ impl Daemon {
             }
             LinkEvent::Reported(Translated { report, refusals }) => {
                 self.nonsense.clear();
+                self.silent.clear();
                 self.block_rate.observe(report.height.0, Instant::now(), now().0);
                 self.refuse(refusals);
                 self.host.set_live(
@@ -371,6 +375,10 @@ impl Daemon {
                     tracing::warn!(node.said = %what, "the node sent a report that makes no sense; it is ignored");
                 }
                 self.nonsense = what;
+            }
+            LinkEvent::Silent(what) => {
+                tracing::warn!(node.problem = %what, "the node has given no answer yet");
+                self.silent = what;
             }
             LinkEvent::Unresponsive(reason) => self.queue.push_back(Input::NodeUnresponsive { reason }),
             LinkEvent::Installed(installed) => self.installed = installed,
@@ -443,6 +451,9 @@ impl Daemon {
                 refusal.plan.version, refusal.plan.height, refusal.reason
             )
         }));
+        shown
+            .problems
+            .extend((!self.silent.is_empty()).then(|| self.silent.clone()));
         if !self.nonsense.is_empty() {
             shown.problems.push(format!(
                 "what the node says makes no sense and is ignored: {}",

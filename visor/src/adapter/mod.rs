@@ -255,6 +255,8 @@ pub(crate) enum LinkEvent {
     Lost,
     /// It has given no answer for as long as the operator allows; the text says how long that was.
     Unresponsive(String),
+    /// Nobody has answered for longer than a node usually needs; the text says where it was sought, and what came of it.
+    Silent(String),
     /// What lies on this host has changed.
     Installed(Vec<pb::InstalledVersion>),
 }

@@ -166,6 +166,7 @@ impl Daemon {
             pinned_chain: adapter.pinned_chain(),
             installed: adapter.installed(),
             nonsense: String::new(),
+            silent: String::new(),
             refusals: Vec::new(),
             reports: Reports::none(),
             timers: BTreeMap::new(),

@@ -47,7 +47,7 @@ async fn daemon(home: &Home) -> Daemon {
     begun.unwrap().0
 }
 
-fn said() -> [LinkEvent; 5] {
+fn said() -> [LinkEvent; 6] {
     let report = NodeReport {
         version: Version(VERSION.to_owned()),
         height: Height(7),
@@ -60,6 +60,7 @@ fn said() -> [LinkEvent; 5] {
         LinkEvent::Lost,
         LinkEvent::Unresponsive("no answer".to_owned()),
         LinkEvent::Nonsense("a report without a version".to_owned()),
+        LinkEvent::Silent("nobody answers".to_owned()),
         LinkEvent::Installed(vec![pb::InstalledVersion::default()]),
     ]
 }
@@ -80,10 +81,12 @@ async fn a_late_word_of_an_earlier_nodes_link_is_not_taken_for_one_of_the_presen
         daemon.linked(1, event);
     }
     assert_eq!(taken_in(&daemon), (0, "", 0), "of the node before");
+    assert_eq!(daemon.silent, "");
     for event in said() {
         daemon.linked(2, event);
     }
     assert_eq!(taken_in(&daemon), (3, "a report without a version", 1));
+    assert!(daemon.shown().problems.contains(&"nobody answers".to_owned()));
     daemon.queue.clear();
     daemon.host.forget_node();
     for event in said() {

@@ -74,6 +74,8 @@ struct Timing {
     /// A core that has restored no snapshot yet knows of no upgrade; that is no reason to forget one. A chain that has made no
     /// block is told after this.
     unknown: Duration,
+    /// A core whose socket nobody answers at is told after this: the operator's limits may be days, and the path may be wrong.
+    silent: Duration,
 }
 
 impl Default for Timing {
@@ -81,6 +83,7 @@ impl Default for Timing {
         Self {
             retry: Duration::from_secs(2),
             unknown: Duration::from_secs(30),
+            silent: Duration::from_secs(30),
         }
     }
 }
@@ -139,6 +142,7 @@ struct Follower {
     unknown_since: Option<Instant>,
     /// Without a good answer, as far as it is counted.
     silence: Duration,
+    is_silence_told: bool,
     /// Until when it is counted.
     counted: Instant,
     delays: Delays,
@@ -169,6 +173,7 @@ impl Follower {
             has_answered: false,
             unknown_since: None,
             silence: Duration::ZERO,
+            is_silence_told: false,
             counted: Instant::now(),
             delays: Delays::new(FIRST_DELAY, LONGEST_DELAY),
         }
@@ -311,6 +316,7 @@ impl Follower {
     fn lives(&mut self) {
         self.has_answered = true;
         self.silence = Duration::ZERO;
+        self.is_silence_told = false;
         self.counted = Instant::now();
         self.delays.reset();
     }
@@ -376,12 +382,21 @@ impl Follower {
         self.silence += (now - self.counted).min(LONGEST_SILENCE);
         self.counted = now;
         let patience = self.patience();
+        let last = self.failure.as_deref().unwrap_or_default();
         if self.silence < patience {
-            return Ok(());
+            if self.is_silence_told || self.silence < self.timing.silent {
+                return Ok(());
+            }
+            self.is_silence_told = true;
+            let what = format!(
+                "nobody answers at the admin RPC {}, which `[vega.rpc]` in the run configuration names; the node is left as it is for {patience:?}; \
+                 the last attempt: failed to {last}",
+                self.rpc.socket().display()
+            );
+            return self.send(LinkEvent::Silent(what)).await;
         }
         // Told again after as long again.
         self.silence = Duration::ZERO;
-        let last = self.failure.as_deref().unwrap_or_default();
         let reason = format!(
             "the admin RPC at {} has given no answer for {patience:?} ({} retries of {:?} are allowed); the last attempt: failed to {last}",
             self.rpc.socket().display(),

@@ -21,6 +21,7 @@ const SELF: &str = r#"{"VegaReleaseTag":"v1.0.0","UpgradeBlockHeight":500}"#;
 const QUICK: Timing = Timing {
     retry: Duration::from_millis(50),
     unknown: Duration::from_millis(300),
+    silent: Duration::from_secs(3600),
 };
 
 const ANSWER: Limits = Limits {
@@ -394,6 +395,35 @@ async fn w_29_a_core_that_has_answered_is_not_given_the_time_of_a_first_connecti
     link.lost().await;
     link.unresponsive().await;
     assert!(began.elapsed() < PATIENCE);
+}
+
+#[tokio::test]
+async fn w_29_a_socket_that_nobody_answers_at_is_told_long_before_the_core_is_given_up() {
+    let core = Core::start();
+    core.answer(Reply::Silent);
+    let setting = Setting {
+        timing: Timing {
+            retry: Duration::from_secs(3600),
+            silent: Duration::from_millis(50),
+            ..QUICK
+        },
+        retries: (1000, 1000),
+        ..Setting::default()
+    };
+    let mut link = follow(&core, setting);
+    let event = link.event().await;
+    let LinkEvent::Silent(text) = event else {
+        panic!("expected to be told, found {event:?}");
+    };
+    assert!(
+        text.contains("[vega.rpc]") && text.contains("said nothing"),
+        "{text}"
+    );
+    // Once, until it has answered.
+    core.asked(core.questions().len() + 2).await;
+    assert!(link.is_silent());
+    core.answer(Reply::status(NEXT, false));
+    link.report().await;
 }
 
 #[tokio::test]
