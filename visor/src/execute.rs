@@ -8,9 +8,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::mpsc;
-use visor_planner::Height;
+use visor_planner::{Height, UpgradePlan};
 
-use crate::adapter::{Adapter, AdapterError, BoxFuture, Link, LinkEvent, LinkTo, Start, Switch, ToStage};
+use crate::adapter::{
+    Adapter, AdapterError, BoxFuture, FoundOut, Link, LinkEvent, LinkTo, Start, Switch, ToStage,
+};
 use crate::backup;
 use crate::config::Config;
 use crate::fault;
@@ -69,7 +71,7 @@ struct Prepared {
 struct Later {
     start: Start,
     why: &'static str,
-    found: BoxFuture<'static, Result<Vec<String>, String>>,
+    found: BoxFuture<'static, Result<FoundOut, String>>,
 }
 
 /// A node that was found running, with its companions.
@@ -91,6 +93,8 @@ pub(crate) enum Outset {
     NotWhole,
     /// Something has to be found out first; [`Host::next`] answers.
     Later,
+    /// Nothing was started: the version that was to be has halted for this upgrade.
+    HasHalted(UpgradePlan),
 }
 
 /// What happened to the node.
@@ -229,8 +233,11 @@ impl Host {
                 version: start.version.clone(),
                 reason,
             })
-            .and_then(|added| self.ready(&start, &added))
-            .and_then(|ready| self.start_unit(&ready));
+            .and_then(|found| match (found, &start.unseen_halt) {
+                (FoundOut::HasHalted, Some(plan)) => Ok(Outset::HasHalted(plan.clone())),
+                (FoundOut::Arguments(added), _) => self.start_unit(&self.ready(&start, &added)?),
+                (FoundOut::HasHalted, None) => self.start_unit(&self.ready(&start, &[])?),
+            });
         HostFact::StartedLater { start, why, outset }
     }
 
@@ -453,7 +460,7 @@ async fn exit(unit: &mut Option<Unit>) -> Exit {
 }
 
 /// What a start that waits needs to know; never when none waits.
-async fn found(later: &mut Option<Later>) -> (Later, Result<Vec<String>, String>) {
+async fn found(later: &mut Option<Later>) -> (Later, Result<FoundOut, String>) {
     let found = match later {
         Some(later) => later.found.as_mut().await,
         None => std::future::pending().await,

@@ -254,13 +254,17 @@ pub enum Effect {
     Stop,
     /// Point `current` at this version. Safe to repeat. On failure the rest of the batch is dropped and `SwapFailed` sent.
     Swap(Version),
-    /// Start the node, and its companions, of the version that `current` points to. Answers: `NodeStarted` or `NodeStartFailed`.
+    /// Start the node, and its companions, of the version that `current` points to. Answers: `NodeStarted` or `NodeStartFailed`, or
+    /// `HaltFound` when there is an `unseen_halt`.
     Start {
         /// The version.
         version: Version,
         /// H, when this is the first start after the node of before H ended; `None` for every other start, also for one of which
         /// nobody knows whether it is the first.
         after_halt: Option<Height>,
+        /// An upgrade that the chain has accepted, and for which this version may have halted without being seen: when the host's files
+        /// say that its height is the last committed block, nothing is started, and `HaltFound` is the answer.
+        unseen_halt: Option<UpgradePlan>,
         /// Why, for the log.
         why: &'static str,
     },

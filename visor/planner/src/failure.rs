@@ -93,6 +93,7 @@ impl Planner {
         }
         self.node = Node::Absent;
         self.connected = false;
+        self.staging.node_ended();
         self.see_halt(effects);
         if self.stopping {
             effects.push(Effect::Append(Record::Stopped { at: now }));

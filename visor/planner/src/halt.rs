@@ -2,10 +2,10 @@
 
 use alloc::vec::Vec;
 
-use crate::effect::{Effect, Notice, Timer};
+use crate::effect::{Effect, ExitReason, Notice, Timer};
 use crate::plan::{Timestamp, UpgradePlan};
 use crate::record::Record;
-use crate::step::Planner;
+use crate::step::{Node, Planner};
 
 impl Planner {
     /// The operator's own upgrade whose height the node has reached.
@@ -61,9 +61,30 @@ impl Planner {
     /// A node has ended, by itself or not, at the height of an upgrade without having said that it halts. It would forget it, so that
     /// nobody could say it later.
     pub(crate) fn see_halt(&mut self, effects: &mut Vec<Effect>) {
-        let Some(plan) = self.unseen_halt() else {
+        if let Some(plan) = self.reached_halt() {
+            self.halted_unseen(plan, effects);
+        }
+    }
+
+    /// Nothing was started: the node before had halted, and ended before it could say so.
+    pub(crate) fn halt_found(&mut self, now: Timestamp, plan: &UpgradePlan, effects: &mut Vec<Effect>) {
+        if self.node != Node::Starting {
             return;
-        };
+        }
+        self.node = Node::Absent;
+        // Meanwhile the operator may have said that this upgrade is not to be; then it is started after all.
+        if self.unseen_halt().as_ref() == Some(plan) {
+            self.halted_unseen(plan.clone(), effects);
+        }
+        if self.stopping {
+            effects.push(Effect::Append(Record::Stopped { at: now }));
+            effects.push(Effect::Exit(ExitReason::Stopped));
+            return;
+        }
+        self.go_on(now, effects);
+    }
+
+    fn halted_unseen(&mut self, plan: UpgradePlan, effects: &mut Vec<Effect>) {
         effects.push(Effect::Append(Record::Halted { plan: plan.clone() }));
         effects.push(Effect::Notify(Notice::Halted {
             height: plan.height,
@@ -74,22 +95,36 @@ impl Planner {
         self.halted = Some(plan);
     }
 
-    fn unseen_halt(&self) -> Option<UpgradePlan> {
-        if self.config.conventions.halt_is_durable
-            || self.halted.is_some()
-            || self.underway.is_some()
-            || self.rollback.is_some()
-        {
+    /// A halt may have come and gone unseen.
+    fn may_forget_halt(&self) -> bool {
+        !self.config.conventions.halt_is_durable
+            && self.halted.is_none()
+            && self.underway.is_none()
+            && self.rollback.is_none()
+    }
+
+    /// It would be one for this version.
+    fn would_halt_for(&self, plan: &UpgradePlan) -> bool {
+        plan.version != self.current && !self.skipped.contains(&plan.height) && self.is_to_come(plan)
+    }
+
+    /// The upgrade whose height the last report named.
+    fn reached_halt(&self) -> Option<UpgradePlan> {
+        if !self.may_forget_halt() {
             return None;
         }
         let reached = self.staging.in_order().into_iter().find(|known| {
             known.standing.is_accepted()
                 && known.plan.height <= self.height
-                && known.plan.version != self.current
-                && !self.skipped.contains(&known.plan.height)
-                && self.is_to_come(&known.plan)
+                && self.would_halt_for(&known.plan)
         });
         reached.map(|known| known.plan.clone())
+    }
+
+    /// The upgrade for which the node may have halted since its last report, or while no visor ran.
+    pub(crate) fn unseen_halt(&self) -> Option<UpgradePlan> {
+        let accepted = self.staging.scheduled().filter(|_| self.may_forget_halt())?;
+        self.would_halt_for(accepted).then(|| accepted.clone())
     }
 
     /// The old version would forget its halt when it is started again, and run on; so it is not, unless the operator has said that this

@@ -146,6 +146,11 @@ pub enum Input {
         /// Why.
         reason: String,
     },
+    /// `Effect::Start` was not carried out, and no process exists: its `unseen_halt` has happened.
+    HaltFound {
+        /// The upgrade that the effect named.
+        plan: UpgradePlan,
+    },
     /// The node, its companions and everything that they started are gone, ordered or not.
     NodeExited {
         /// How the first of them ended.

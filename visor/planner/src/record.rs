@@ -11,12 +11,20 @@ use crate::plan::{Artifact, Backup, Height, Process, Timestamp, UpgradeId, Upgra
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub enum Record {
-    /// The chain has decided on this upgrade.
+    /// The chain has decided on this upgrade; of a system whose nodes forget their halt: it has accepted it, for a node that has halted
+    /// and died cannot be asked what it had halted for.
     Scheduled {
         /// The upgrade.
         plan: UpgradePlan,
         /// The binary for this host: a node that has halted and died cannot be asked for it again.
         artifact: Option<Artifact>,
+    },
+    /// The chain has taken back what it had accepted, or gone on without it.
+    Unscheduled {
+        /// The upgrade.
+        plan: UpgradePlan,
+        /// When.
+        at: Timestamp,
     },
     /// The upgrade's folder is complete.
     Staged {

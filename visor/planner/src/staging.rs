@@ -1,11 +1,14 @@
 //! Which upgrades are known, which of them can be carried out at once, and which one is staged next: one at a time, so that
 //! the one that comes first has the whole line.
 
+mod schedule;
+
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
+use self::schedule::{Said, Scheduled};
 use crate::effect::{Effect, Notice};
 use crate::input::{Announced, ArtifactFact, NodeReport, Standing};
 use crate::plan::{Artifact, Height, UpgradeId, UpgradePlan, Version};
@@ -55,14 +58,8 @@ pub(crate) struct StagingArea {
     complete: BTreeMap<UpgradeId, Version>,
     /// The one that the daemon is staging.
     under_way: Option<UpgradeId>,
-    /// The last upgrade that the chain decided on.
+    /// The last upgrade that the chain decided on, or, where nodes forget their halt, the next that it has accepted.
     scheduled: Option<Scheduled>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Scheduled {
-    plan: UpgradePlan,
-    artifact: Option<Artifact>,
 }
 
 impl StagingArea {
@@ -72,7 +69,11 @@ impl StagingArea {
                 self.scheduled = Some(Scheduled {
                     plan: plan.clone(),
                     artifact: artifact.clone(),
+                    said: Said::Nothing,
                 });
+            }
+            Record::Unscheduled { plan, .. } => {
+                self.scheduled.take_if(|scheduled| scheduled.plan == *plan);
             }
             Record::Staged { upgrade, version } => {
                 self.complete.insert(upgrade.clone(), version.clone());
@@ -204,20 +205,6 @@ impl StagingArea {
     fn learn_one(&mut self, announced: &Announced) -> Vec<Effect> {
         let mut effects = Vec::new();
         let plan = &announced.plan;
-        if announced.standing == Standing::LockedIn && self.scheduled() != Some(plan) {
-            let artifact = match &announced.artifact {
-                ArtifactFact::Available(artifact) => Some(artifact.clone()),
-                ArtifactFact::InPlace | ArtifactFact::MissingForPlatform { .. } => None,
-            };
-            self.scheduled = Some(Scheduled {
-                plan: plan.clone(),
-                artifact: artifact.clone(),
-            });
-            effects.push(Effect::Append(Record::Scheduled {
-                plan: plan.clone(),
-                artifact,
-            }));
-        }
         if let Some(known) = self
             .known
             .get_mut(&plan.id)
@@ -382,7 +369,7 @@ impl StagingArea {
 
     /// Stages what the journal knows of the scheduled upgrade, when no node is there to name it.
     pub(crate) fn revive(&mut self) -> Option<Effect> {
-        let Scheduled { plan, artifact } = self.scheduled.clone()?;
+        let Scheduled { plan, artifact, .. } = self.scheduled.clone()?;
         let artifact = ArtifactFact::Available(artifact?);
         if self.known.contains_key(&plan.id) || self.is_complete(&plan) {
             return None;
@@ -406,6 +393,7 @@ impl StagingArea {
             Some(Scheduled {
                 plan: scheduled,
                 artifact: Some(artifact),
+                ..
             }) if scheduled.id == plan.id => ArtifactFact::Available(artifact.clone()),
             Some(_) | None => ArtifactFact::InPlace,
         };

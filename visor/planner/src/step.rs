@@ -167,6 +167,7 @@ impl Planner {
                     self.failed(now, None, reason, &mut effects);
                 }
             }
+            Input::HaltFound { plan } => self.halt_found(now, &plan, &mut effects),
             Input::NodeExited { exit, companion } => {
                 self.exited(now, exit, companion.as_deref(), &mut effects);
             }
@@ -254,7 +255,7 @@ impl Planner {
                     effects.push(Effect::Stop);
                 }
             }
-            Input::NodeStartFailed { .. } | Input::SwapFailed { .. } => {
+            Input::NodeStartFailed { .. } | Input::HaltFound { .. } | Input::SwapFailed { .. } => {
                 if self.node == Node::Starting {
                     self.node = Node::Absent;
                     if self.stopping {
@@ -315,6 +316,7 @@ impl Planner {
         effects.push(Effect::Start {
             version: self.current.clone(),
             after_halt: None,
+            unseen_halt: self.unseen_halt(),
             why,
         });
     }

@@ -75,6 +75,7 @@ impl Told {
     fn take_in(&mut self, record: &Record, staging: &mut StagingArea) {
         match record {
             Record::Scheduled { .. }
+            | Record::Unscheduled { .. }
             | Record::Staged { .. }
             | Record::Stopped { .. }
             | Record::ShutDown { .. } => {}

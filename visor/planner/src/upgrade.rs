@@ -91,6 +91,11 @@ impl Planner {
             }
             // The same report may say that the new version has halted at the next height: a node that stands still says it once.
         }
+        if self.config.conventions.halt_is_durable {
+            effects.extend(self.staging.schedule(report, &self.current));
+        } else {
+            effects.extend(self.staging.schedule_next(now, report, &self.current));
+        }
         effects.extend(self.staging.learn(report, &self.current, &self.manual));
         let due = report.halt.clone().or_else(|| self.manual_due());
         let due = due.filter(|plan| self.is_to_come(plan));
@@ -304,6 +309,7 @@ impl Planner {
         effects.push(Effect::Start {
             version,
             after_halt,
+            unseen_halt: None,
             why,
         });
     }

@@ -112,16 +112,15 @@ pub(crate) trait Adapter: fmt::Debug + Send + Sync {
     }
 
     /// What has to be found out before a start, and takes time; `None`: nothing, the start may follow an exit at once (VIS-05).
-    /// The answer is added to the node's arguments.
     fn before_start(
         &self,
         _start: &Start,
         _config: &Config,
-    ) -> Option<BoxFuture<'static, Result<Vec<String>, String>>> {
+    ) -> Option<BoxFuture<'static, Result<FoundOut, String>>> {
         None
     }
 
-    /// Everything that is started for a version. `added` is what [`Self::before_start`] found.
+    /// Everything that is started for a version. `added` is what [`Self::before_start`] found to add.
     fn launch(&self, start: &Start, added: &[String], config: &Config) -> Result<Launch, AdapterError>;
 
     /// Notes in the home that this migration is under way (covered by [`Self::sync_switch`]), and says what to start for it.
@@ -175,6 +174,17 @@ pub(crate) struct Start {
     pub(crate) version: String,
     /// H, when this is the first start of the version that goes on after H; `None` for every other start.
     pub(crate) after_halt: Option<Height>,
+    /// An accepted upgrade for which this version may have halted without being seen. Only for systems whose nodes forget their halt.
+    pub(crate) unseen_halt: Option<UpgradePlan>,
+}
+
+/// What was found out before a start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum FoundOut {
+    /// It may begin, with these arguments added to the node's.
+    Arguments(Vec<String>),
+    /// The `unseen_halt` has happened: H is the last block of the version that was to be started.
+    HasHalted,
 }
 
 /// The last step of a switch, prepared.

@@ -92,6 +92,7 @@ fn event(entry: &Entry) -> Option<Event> {
         | Record::RollbackAllowed { .. } => return None,
         Record::Restored { .. } => Event::named("restored"),
         Record::Scheduled { plan, .. } => Event::of_plan("scheduled", plan),
+        Record::Unscheduled { plan, .. } => Event::of_plan("unscheduled", plan),
         Record::Staged { version, .. } => Event {
             version: Some(version.0.clone()),
             ..Event::named("staged")

@@ -96,7 +96,7 @@ fn of_status(upgrade: &UpgradeStatus) -> Known {
     }
 }
 
-/// What was locked in and is not done. The last word on an upgrade is the chain's: one that was cancelled while no visor
+/// What was decided on and is not done. The last word on an upgrade is the chain's: one that was cancelled while no visor
 /// ran is still named here.
 fn from_journal(home: &Home, entries: &[Entry]) -> Vec<Known> {
     let mut known: Vec<Known> = Vec::new();
@@ -114,6 +114,7 @@ fn from_journal(home: &Home, entries: &[Entry]) -> Vec<Known> {
                 });
                 known.push(upgrade);
             }
+            Record::Unscheduled { plan, .. } => known.retain(|upgrade| upgrade.id != plan.id.0),
             Record::Halted { plan } | Record::UpgradeIntended { plan, .. } => {
                 if !known.iter().any(|upgrade| upgrade.id == plan.id.0) {
                     known.push(of_plan(plan));

@@ -60,11 +60,13 @@ impl Daemon {
             Effect::Start {
                 version,
                 after_halt,
+                unseen_halt,
                 why,
             } => {
                 let start = Start {
                     version: version.0,
                     after_halt,
+                    unseen_halt,
                 };
                 let outset = self.host.start(start.clone(), why);
                 self.started(&start, why, outset);
@@ -130,6 +132,7 @@ impl Daemon {
             self.host.prepare(Start {
                 version: plan.version.0.clone(),
                 after_halt: Some(plan.height),
+                unseen_halt: None,
             });
         }
         let at = now().0;
@@ -192,6 +195,15 @@ impl Daemon {
         match outset {
             // The others are being stopped; their exit brings the reason.
             Ok(Outset::NotWhole | Outset::Later) => None,
+            Ok(Outset::HasHalted(plan)) => {
+                tracing::warn!(
+                    upgrade.version = %plan.version,
+                    upgrade.height = plan.height.0,
+                    "the node had halted for its upgrade when it ended, and nobody had seen it: the old version is not started again"
+                );
+                self.queue.push_back(Input::HaltFound { plan });
+                None
+            }
             Ok(Outset::Started(started)) => {
                 let exit_to_exec_us = self
                     .exit_seen

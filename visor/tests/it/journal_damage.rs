@@ -49,6 +49,10 @@ fn every_kind() -> Vec<Record> {
             plan: plan.clone(),
             at,
         },
+        Record::Unscheduled {
+            plan: plan.clone(),
+            at,
+        },
         Record::Staged {
             upgrade: plan.id.clone(),
             version: plan.version.clone(),
@@ -138,6 +142,7 @@ fn every_kind() -> Vec<Record> {
 fn kinds(record: &Record) -> usize {
     match record {
         Record::Scheduled { .. }
+        | Record::Unscheduled { .. }
         | Record::Staged { .. }
         | Record::Halted { .. }
         | Record::UpgradeIntended { .. }
@@ -166,7 +171,7 @@ fn kinds(record: &Record) -> usize {
         | Record::Downgraded { .. }
         | Record::Forced { .. }
         | Record::ShutDown { .. }
-        | Record::Stopped { .. } => 30,
+        | Record::Stopped { .. } => 31,
     }
 }
 

@@ -33,6 +33,13 @@ fn records() -> Vec<(Record, &'static str)> {
             r#"{"Staged":{"upgrade":"aa","version":"1.1.0"}}"#,
         ),
         (
+            Record::Unscheduled {
+                plan: plan.clone(),
+                at: AT,
+            },
+            r#"{"Unscheduled":{"plan":PLAN,"at":9}}"#,
+        ),
+        (
             Record::Halted { plan: plan.clone() },
             r#"{"Halted":{"plan":PLAN}}"#,
         ),
@@ -238,6 +245,7 @@ const fn is_listed(record: &Record) -> usize {
         Record::Downgraded { .. } => 27,
         Record::Forced { .. } => 28,
         Record::ShutDown { .. } => 29,
+        Record::Unscheduled { .. } => 30,
     }
 }
 
@@ -250,7 +258,7 @@ fn every_record_is_written_and_read_as_ever() {
         assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record);
         seen.insert(is_listed(&record));
     }
-    assert!(seen.into_iter().eq(0..30), "each is in the list");
+    assert!(seen.into_iter().eq(0..31), "each is in the list");
 }
 
 #[test]

@@ -165,6 +165,7 @@ mod tests {
         let start = Start {
             version: "1.0.0".to_owned(),
             after_halt: None,
+            unseen_halt: None,
         };
         for text in ["", "mode = 'RunNodeAsVali"] {
             write(&files, text);

@@ -46,6 +46,7 @@ fn start(version: &str) -> Start {
     Start {
         version: version.to_owned(),
         after_halt: None,
+        unseen_halt: None,
     }
 }
 

@@ -37,7 +37,8 @@ use self::home::{Names, VegaHomeError};
 use self::install::{Installer, Wanted};
 use self::link::{Followed, Retries};
 use super::{
-    Adapter, AdapterError, BoxFuture, Current, Link, LinkTo, Running, Stager, Start, Switch, ToStage,
+    Adapter, AdapterError, BoxFuture, Current, FoundOut, Link, LinkTo, Running, Stager, Start, Switch,
+    ToStage,
 };
 use crate::adoption::{Candidate, explain};
 use crate::cli::CommandError;
@@ -363,7 +364,7 @@ impl Adapter for Vega {
         &self,
         start: &Start,
         config: &Config,
-    ) -> Option<BoxFuture<'static, Result<Vec<String>, String>>> {
+    ) -> Option<BoxFuture<'static, Result<FoundOut, String>>> {
         // What is missing is told by the start itself.
         let (folder, run) = self.read(&start.version).ok()?;
         run.make_executable(&folder).ok()?;

@@ -110,8 +110,10 @@ pub(crate) enum Tendermint {
 pub(crate) enum CrashAtHalt {
     #[default]
     Never,
-    /// Before the admin RPC says a word of it.
+    /// Before the data node is told of it, and the admin RPC says a word.
     BeforeReady,
+    /// When the data node is ready for it, before the admin RPC says a word.
+    Unseen,
     /// As soon as somebody has been told.
     WhenSeen,
 }

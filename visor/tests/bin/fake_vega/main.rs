@@ -61,6 +61,9 @@ fn main() -> Result<ExitCode> {
         ["network-history", "latest-history-segment", ref flags @ ..] if role == Role::DataNode => {
             data_node::print_latest_segment(&World::of(role, home(flags)?, version()?)?)
         }
+        ["tools", "snapshot", ref flags @ ..] if role == Role::Core => {
+            core::print_snapshots(&World::of(role, home(flags)?, version()?)?)
+        }
         ["helper", home] => world::helper(Path::new(home)),
         _ => bail!("unknown arguments {arguments:?}"),
     }

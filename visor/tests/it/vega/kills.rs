@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use super::log::Role;
-use super::proof::{assert_upgraded, has_recorded_the_halt, is_upgraded};
+use super::proof::{assert_upgraded, has_recorded_the_halt, has_recorded_the_release, is_upgraded};
 use super::scene::{Host, Kind, V80};
 use crate::random::{Random, seed};
 
@@ -61,10 +61,12 @@ fn round(random: &mut Random) -> Round {
     }
 }
 
-/// Whether the node has halted and no visor knows it: the halt is in the core's memory alone, so with both of them dead at that moment
-/// nothing in the world knows it any more. A visor that is alive learns of it within its next question.
+/// Whether the node has halted for a release that no visor has ever heard of: with both of them dead at that moment nothing in the world
+/// says what the height was for. From the moment that a visor has put the release down, the core's and the data node's files tell.
 fn is_the_halt_a_secret(host: &Host) -> bool {
-    !host.log().said(Role::Core, "halted").is_empty() && !has_recorded_the_halt(host)
+    !host.log().said(Role::Core, "halted").is_empty()
+        && !has_recorded_the_release(host)
+        && !has_recorded_the_halt(host)
 }
 
 fn play(round: &Round) {

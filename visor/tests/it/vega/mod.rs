@@ -18,6 +18,7 @@ mod reload;
 mod restarts;
 mod scene;
 mod stories;
+mod unseen;
 
 #[test]
 fn every_file_is_listed() {

@@ -18,14 +18,28 @@ pub(crate) fn is_upgraded(host: &Host) -> bool {
     })
 }
 
+/// What visor has put down; nothing before its first start.
+pub(crate) fn records(host: &Host) -> Vec<Record> {
+    let journal = Home::at(host.home()).journal();
+    if !journal.exists() {
+        return Vec::new();
+    }
+    let entries = Journal::read(&journal).unwrap();
+    entries.into_iter().map(|entry| entry.record).collect()
+}
+
 /// Whether visor has put down that it saw the halt.
 pub(crate) fn has_recorded_the_halt(host: &Host) -> bool {
-    let journal = Home::at(host.home()).journal();
-    journal.exists()
-        && Journal::read(&journal)
-            .unwrap()
-            .iter()
-            .any(|entry| matches!(entry.record, Record::Halted { .. }))
+    records(host)
+        .iter()
+        .any(|record| matches!(record, Record::Halted { .. }))
+}
+
+/// Whether visor has put down which release the chain has accepted.
+pub(crate) fn has_recorded_the_release(host: &Host) -> bool {
+    records(host)
+        .iter()
+        .any(|record| matches!(record, Record::Scheduled { .. }))
 }
 
 /// The end that every upgrade from 0.79 to 0.80 must come to.

@@ -184,6 +184,7 @@ pub(super) fn any_step() -> impl Strategy<Value = Step> {
         3 => any_report(),
         1 => Just(Input::NodeLinkLost),
         2 => (1..9_u32).prop_map(|pid| Input::NodeStarted { process: Process { pid }, exit_to_exec_us: Some(1) }),
+        1 => any_plan().prop_map(|plan| Input::HaltFound { plan }),
         1 => Just(Input::NodeStartFailed { reason: "no".to_owned() }),
         2 => (exit, companion).prop_map(|(exit, companion)| Input::NodeExited { exit, companion }),
         1 => any_plan().prop_map(|plan| Input::Staged { upgrade: plan.id }),

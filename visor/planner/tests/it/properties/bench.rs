@@ -44,6 +44,8 @@ pub(super) struct Bench {
     pub(super) went_back: BTreeSet<(Version, Version)>,
     /// The migration has ended with 0, by itself.
     pub(super) migration_seen: bool,
+    /// The upgrade for which what is started may have halted without being seen.
+    pub(super) unseen_halt: Option<UpgradePlan>,
     /// The answer that comes before any other fact.
     pub(super) answer: Option<Input>,
     pub(super) folders: Vec<Version>,
@@ -86,6 +88,7 @@ impl Bench {
             wish: None,
             went_back: BTreeSet::new(),
             migration_seen: false,
+            unseen_halt: None,
             answer: None,
             folders: vec![old()],
             records: Vec::new(),
@@ -172,11 +175,24 @@ impl Bench {
         let durable = Durable::read(&self.records);
         match &effect {
             Effect::Start {
-                version, after_halt, ..
+                version,
+                after_halt,
+                unseen_halt,
+                ..
             } => {
                 prop_assert_eq!(&self.slot, &Slot::Empty, "VIS-03: a start beside another node");
                 prop_assert!(self.at_work().is_none(), "a start beside {:?}", self.work);
                 self.may_start(version, *after_halt, &durable)?;
+                // Not one that an upgrade, a rollback or the node itself asked for.
+                let is_asked = matches!(self.records.last(), Some(Record::StartIntended { .. }))
+                    && !self.config.conventions.halt_is_durable;
+                prop_assert_eq!(
+                    unseen_halt.as_ref(),
+                    durable.may_have_halted(version).filter(|_| is_asked),
+                    "{} may have halted unseen",
+                    version
+                );
+                self.unseen_halt = unseen_halt.clone();
                 prop_assert!(!durable.held, "the operator keeps it stopped");
                 prop_assert!(
                     durable.rollback.is_none() || durable.restored,
@@ -298,6 +314,7 @@ impl Bench {
 
     pub(super) fn go(&mut self, fail: bool) -> Checked {
         let mut fact = match self.slot.clone() {
+            Slot::Starting(_) if self.has_halted() => Input::HaltFound { plan: plan_of(0) },
             Slot::Starting(_) => Input::NodeStarted {
                 process: Process { pid: 7 },
                 exit_to_exec_us: None,
@@ -327,6 +344,13 @@ impl Bench {
             self.take(fact, fail)?;
         }
         Ok(())
+    }
+
+    /// The files of what is started say that it has halted.
+    fn has_halted(&self) -> bool {
+        self.unseen_halt
+            .as_ref()
+            .is_some_and(|plan| plan.height.0 == self.height)
     }
 
     fn report(&mut self, version: Version) -> NodeReport {
@@ -468,6 +492,14 @@ impl Bench {
                     self.ended(*exit, version);
                 }
             }
+            (Input::HaltFound { plan }, Slot::Starting(_)) => {
+                let Some(unseen) = self.unseen_halt.take() else {
+                    return false;
+                };
+                *plan = unseen;
+                self.slot = Slot::Empty;
+            }
+            (Input::HaltFound { .. }, _) => return false,
             (Input::NodeStartFailed { .. }, Slot::Starting(_))
             | (Input::NodeExited { .. }, Slot::Stopping(_)) => self.slot = Slot::Empty,
             (Input::NodeStarted { .. } | Input::NodeStartFailed { .. } | Input::NodeExited { .. }, _) => {

@@ -118,6 +118,7 @@ impl Bench {
         self.migration_seen = false;
         self.wish = None;
         self.migrates = true;
+        self.unseen_halt = None;
         self.slot = Slot::Starting(to.clone());
         Ok(())
     }

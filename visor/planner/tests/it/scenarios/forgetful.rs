@@ -2,8 +2,8 @@
 
 use visor_planner::{Height, Order, Phase, Record, Status};
 
-use super::{Scenario, all_of_it, backups_and_hooks, chains, companions, on, operator, upgrades};
-use crate::world::{Deed, H, Script, World, forgetful as config, is_upgraded_to, new, old};
+use super::{Planned, Scenario, all_of_it, backups_and_hooks, chains, companions, on, operator, upgrades};
+use crate::world::{Deed, H, Script, World, forgetful as config, is_upgraded_to, new, old, plan};
 
 const SYSTEM: &str = "with nodes that forget their halt";
 
@@ -32,6 +32,7 @@ pub(super) fn forgetful() -> Vec<Scenario> {
     all.extend(on(SYSTEM, conventions, companions()));
     all.extend(on(SYSTEM, conventions, operator::held()));
     all.extend(waiting());
+    all.extend(unseen());
     all
 }
 
@@ -123,6 +124,61 @@ fn waiting() -> Vec<Scenario> {
                 staged_when: |world| world.has_had("hangs at H") || is_down(world),
                 goal: |world, status| is_upgraded_to(world, status, &new()),
                 ..Script::default()
+            },
+        ),
+    ]
+}
+
+/// The node dies at its halt before it has said anything of it: only its files tell.
+fn unseen() -> Vec<Scenario> {
+    let dies = Script {
+        config: config(),
+        halt_unseen: true,
+        ..Script::default()
+    };
+    let late = Script {
+        staged_when: |world| world.has_had("old crash") || is_down(world),
+        ..dies.clone()
+    };
+    let mut full = all_of_it();
+    full.config.conventions = config().conventions;
+    full.old_crash_at = None;
+    full.halt_unseen = true;
+    full.staged_when = late.staged_when;
+    let deed = |when, order| Deed { when, order };
+    vec![
+        ("a halt that nobody sees", dies.clone()),
+        ("a halt that nobody sees, staged only then", late.clone()),
+        ("a halt that nobody sees, staged only then, with all of it", full),
+        (
+            "a halt that nobody sees while upgrades are paused",
+            Script {
+                deeds: vec![
+                    deed(|world, _| world.data.height >= 3, Order::Pause),
+                    deed(waits, Order::Resume),
+                ],
+                ..dies.clone()
+            },
+        ),
+        (
+            "a halt that nobody sees of an upgrade that the operator then does not want",
+            Script {
+                staged_when: |_| false,
+                deeds: vec![deed(waits, Order::Skip(Height(H)))],
+                goal: has_passed,
+                ..dies.clone()
+            },
+        ),
+        (
+            "an upgrade that is taken back before a node dies at its height",
+            Script {
+                plans: vec![Planned {
+                    cancelled_at: Some(4),
+                    ..Planned::new(plan(), 2)
+                }],
+                old_crash_at: Some(H),
+                goal: has_passed,
+                ..dies
             },
         ),
     ]

@@ -7,6 +7,7 @@ mod home;
 mod migration;
 mod operator;
 mod rollback;
+mod unseen;
 mod walks;
 
 use visor_planner::{

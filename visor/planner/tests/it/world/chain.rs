@@ -18,6 +18,7 @@ impl World {
             self.config.conventions.exit_codes.newer_required.map(Exit::Code)
         } else if self.script.old_crash_at == Some(self.data.height)
             && (!self.is_halt_unknown() || self.told_height == self.data.height)
+            && !self.looks_halted()
             && self.done.insert("old crash")
         {
             Some(Exit::Code(1))
@@ -33,6 +34,17 @@ impl World {
             });
         }
         self.make_block(&node.version);
+        if self.script.halt_unseen
+            && self.halt(&node.version).is_some()
+            && !self.is_halt_unknown()
+            && self.done.insert("old crash")
+        {
+            self.end_node();
+            return Some(Input::NodeExited {
+                exit: Exit::Code(2),
+                companion: None,
+            });
+        }
         if self.script.silent {
             // Something has to happen.
             return Some(Input::NodeLinkLost);

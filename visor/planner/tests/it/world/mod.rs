@@ -226,10 +226,10 @@ impl World {
         node
     }
 
-    /// The node dies while nobody watches. One that would forget its halt lives on while nobody else knows of it: nothing could be done
-    /// about that.
+    /// The node dies while nobody watches. One that would forget its halt lives on while nobody else knows of it, or while nobody could
+    /// tell that there is none: nothing could be done about that.
     pub(crate) fn kill_node(&mut self) {
-        if !self.is_halt_unknown() {
+        if !self.is_halt_unknown() && !self.looks_halted() {
             self.node = None;
         }
     }
@@ -251,16 +251,21 @@ impl World {
                 .iter()
                 .any(|record| matches!(record, Record::Scheduled { .. }));
             if disturbed && (!known || self.nodes_forget()) && self.data.height + 1 >= H {
-                // A node that is stopped at H could not tell the next visor what it had halted for.
+                // What is to happen to it happens while somebody watches.
                 return;
             }
             let Some(node) = self.node.clone().filter(|node| !node.crashes && !node.refuses) else {
                 return;
             };
             self.make_block(&node.version);
-            if self.script.old_crash_at == Some(self.data.height) {
-                // Nobody could tell the next visor what the crashed node had halted for.
-                self.done.insert("old crash");
+            // Of what is not written down nobody could tell the next visor what the crashed node had halted for.
+            if self.script.old_crash_at == Some(self.data.height)
+                && self.done.insert("old crash")
+                && self.nodes_forget()
+                && self.halt(&node.version).is_some()
+                && !self.is_halt_unknown()
+            {
+                self.node = None;
             }
         }
     }

@@ -15,6 +15,10 @@ pub(crate) struct Durable {
     /// The only version that may run; `None`: the first one.
     pub(crate) version: Option<Version>,
     pub(crate) underway: Option<UpgradePlan>,
+    /// The chain has accepted it, and not taken it back.
+    pub(crate) scheduled: Option<UpgradePlan>,
+    /// The last upgrade that is over and still holds.
+    pub(crate) last: Option<UpgradePlan>,
     /// The node has halted, and nothing of it was started since.
     pub(crate) halted: Option<UpgradePlan>,
     pub(crate) rollback: Option<UpgradePlan>,
@@ -56,7 +60,9 @@ impl Durable {
                 self.kept = false;
             }
             Record::BackedUp { .. } | Record::NotBackedUp { .. } => self.copied = true,
-            Record::UpgradeCompleted { .. } => {
+            Record::UpgradeCompleted { plan, .. } => {
+                self.scheduled.take_if(|known| known.id == plan.id);
+                self.last = Some(plan.clone());
                 self.underway = None;
                 self.completed = true;
             }
@@ -79,6 +85,7 @@ impl Durable {
             }
             Record::RolledBack { plan, .. } => {
                 self.rollback = None;
+                self.last = None;
                 self.skipped.insert(plan.height);
             }
             Record::Skipped { height, .. } => {
@@ -91,8 +98,11 @@ impl Durable {
             Record::Resumed { .. } => self.paused = false,
             Record::NodeHeld { .. } => self.held = true,
             Record::NodeReleased { .. } => self.held = false,
-            Record::Scheduled { .. }
-            | Record::Staged { .. }
+            Record::Scheduled { plan, .. } => self.scheduled = Some(plan.clone()),
+            Record::Unscheduled { plan, .. } => {
+                self.scheduled.take_if(|known| known == plan);
+            }
+            Record::Staged { .. }
             | Record::ManualPlanned { .. }
             | Record::NodeStarted { .. }
             | Record::NodeFailed { .. }
@@ -103,12 +113,22 @@ impl Durable {
             | Record::ShutDown { .. }
             | Record::Stopped { .. } => {}
             Record::Downgraded { to, .. } | Record::Forced { version: to, .. } => {
+                self.last.take_if(|last| last.version != *to);
                 self.version = Some(to.clone());
                 self.underway = None;
                 self.rollback = None;
                 self.halted = None;
             }
         }
+    }
+
+    /// The upgrade for which this version, of a system whose nodes forget their halt, may have halted without a record of it.
+    pub(crate) fn may_have_halted(&self, version: &Version) -> Option<&UpgradePlan> {
+        let is_open = self.halted.is_none() && self.underway.is_none() && self.rollback.is_none();
+        let is_to_come = |plan: &UpgradePlan| self.last.as_ref().is_none_or(|last| plan.height > last.height);
+        self.scheduled.as_ref().filter(|plan| {
+            is_open && is_to_come(plan) && plan.version != *version && !self.skipped.contains(&plan.height)
+        })
     }
 
     pub(crate) fn version(&self) -> Version {
@@ -167,8 +187,11 @@ impl World {
                 self.migrating = None;
             }
             Effect::Start {
-                version, after_halt, ..
-            } => self.start(version, *after_halt),
+                version,
+                after_halt,
+                unseen_halt,
+                ..
+            } => self.start(version, *after_halt, unseen_halt.as_ref()),
             Effect::FindVersion { of, which } => self.find_version(of, *which),
             Effect::Migrate { from, to } => self.migrate(from, to),
             Effect::SetTimer(timer, after) => {
@@ -324,14 +347,14 @@ impl World {
         });
     }
 
-    fn start(&mut self, version: &Version, after_halt: Option<Height>) {
+    fn start(&mut self, version: &Version, after_halt: Option<Height>, unseen_halt: Option<&UpgradePlan>) {
         let durable = self.durable();
         self.assert_quiet("VIS-03: two nodes: a start");
         assert_eq!(
             *version, self.current,
             "the started version is the one that `current` points to"
         );
-        self.assert_may_start(version, &durable);
+        self.assert_may_start(version, unseen_halt, &durable);
         if !self.nodes_end() {
             assert_eq!(
                 *version,
@@ -372,6 +395,10 @@ impl World {
                 matches!(intent, Some(Record::StartIntended { version: intended, .. }) if intended == version),
                 "VIS-01: a start without a durable intent"
             );
+        }
+        if let Some(plan) = unseen_halt.filter(|plan| self.tells_halt(plan)) {
+            self.inputs.push_back(Input::HaltFound { plan: plan.clone() });
+            return;
         }
         self.started.push(version.clone());
         let refuses = self.script.old_refuses && !self.nodes_end() && self.halt(version).is_some();

@@ -197,6 +197,8 @@ pub(crate) struct Script {
     pub(crate) installed: Vec<Version>,
     /// The node first reports the height of its halt, and the halt itself only later.
     pub(crate) halt_told_late: bool,
+    /// The old version dies once at the end of its last block, before it reports.
+    pub(crate) halt_unseen: bool,
     /// The node never reports.
     pub(crate) silent: bool,
     /// A node of this version ends with this code by itself.
@@ -239,6 +241,7 @@ impl Default for Script {
             staged_when: |_| true,
             installed: Vec::new(),
             halt_told_late: false,
+            halt_unseen: false,
             silent: false,
             ends: Vec::new(),
             migration_ends: Vec::new(),

@@ -27,7 +27,7 @@ impl World {
         !self.config.conventions.halt_is_durable
     }
 
-    /// The node has halted and would forget it, and no record says so: whoever ends it now leaves nobody who knows.
+    /// The node has halted and would forget it, and no record says so or for what it would: whoever ends it now leaves nobody who knows.
     pub(super) fn is_halt_unknown(&self) -> bool {
         let halt = self
             .node
@@ -35,10 +35,26 @@ impl World {
             .filter(|_| self.nodes_forget())
             .and_then(|node| self.halt(&node.version));
         halt.is_some_and(|plan| {
-            !self.records.iter().any(|record| {
-                matches!(record, Record::Halted { plan: known } | Record::UpgradeIntended { plan: known, .. } if *known == plan)
-            })
+            Durable::read(&self.records).scheduled.as_ref() != Some(&plan)
+                && !self.records.iter().any(|record| {
+                    matches!(record, Record::Halted { plan: known } | Record::UpgradeIntended { plan: known, .. } if *known == plan)
+                })
         })
+    }
+
+    /// The chain has taken an upgrade back whose height is just reached, and the journal does not say so: what the node leaves behind is
+    /// what a halt leaves behind.
+    pub(super) fn looks_halted(&self) -> bool {
+        let known = Durable::read(&self.records).scheduled;
+        let node = self.node.as_ref().filter(|_| self.nodes_forget());
+        node.is_some_and(|node| {
+            known.is_some_and(|plan| self.tells_halt(&plan)) && self.halt(&node.version).is_none()
+        })
+    }
+
+    /// What the node's files say once it is down: H is the last block, and the old version made it.
+    pub(super) fn tells_halt(&self, plan: &UpgradePlan) -> bool {
+        self.data.height == plan.height.0 && self.data.writer < plan.version
     }
 
     fn neighbour(&self, of: &Version, which: Neighbour) -> Option<&Version> {
@@ -207,7 +223,12 @@ impl World {
         );
     }
 
-    pub(super) fn assert_may_start(&self, version: &Version, durable: &Durable) {
+    pub(super) fn assert_may_start(
+        &self,
+        version: &Version,
+        unseen_halt: Option<&UpgradePlan>,
+        durable: &Durable,
+    ) {
         if self.nodes_end() {
             assert!(
                 self.migrating.is_none(),
@@ -227,6 +248,8 @@ impl World {
                 plan.height
             );
         }
+        let expected = durable.may_have_halted(version).filter(|_| self.nodes_forget());
+        assert_eq!(unseen_halt, expected, "{version} may have halted unseen");
     }
 
     /// Nobody but the operator lets an old version make a block above H.

@@ -1,3 +1,5 @@
+mod unseen;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -44,10 +46,23 @@ impl Folder {
         text.lines().map(str::to_owned).collect()
     }
 
+    /// The arguments that are added.
     async fn ask(&self, start: &Start, run: &RunConfig, versions: &Versions) -> Result<Vec<String>, String> {
+        match self.find_out(start, run, versions).await? {
+            FoundOut::Arguments(added) => Ok(added),
+            FoundOut::HasHalted => panic!("a halt"),
+        }
+    }
+
+    async fn find_out(
+        &self,
+        start: &Start,
+        run: &RunConfig,
+        versions: &Versions,
+    ) -> Result<FoundOut, String> {
         match before_start(start, self.0.path(), run, versions, LIMITS) {
             Some(found) => found.await,
-            None => Ok(Vec::new()),
+            None => Ok(FoundOut::Arguments(Vec::new())),
         }
     }
 }
@@ -76,6 +91,7 @@ fn start(version: &str, after_halt: Option<u64>) -> Start {
     Start {
         version: version.to_owned(),
         after_halt: after_halt.map(Height),
+        unseen_halt: None,
     }
 }
 
@@ -182,6 +198,7 @@ async fn w_41_a_program_that_hangs_fails_or_talks_nonsense_fails_the_start() {
     let limits = Limits {
         version: Duration::from_millis(200),
         segment: Duration::from_millis(200),
+        snapshots: Duration::from_millis(200),
     };
     let found = before_start(&start(TAG, None), folder.0.path(), &run, &versions, limits);
     let began = std::time::Instant::now();
