@@ -339,6 +339,34 @@ impl Network {
         })
     }
 
+    /// Lets one node, `beside`, know the twin alone, and all others the original alone. Whom the others keep of two that speak for one
+    /// validator is else decided anew in each network. To be called while the twin, the original and `beside` are stopped.
+    ///
+    /// # Errors
+    /// When a configuration cannot be changed.
+    pub fn part(&self, twin: &Node, original: usize, beside: usize) -> Result<()> {
+        let peer = |node: &Node| toml::Value::from(format!("{}@{}", node.made.peer_id, node.p2p));
+        let all_but = |left_out: &[usize]| -> Vec<toml::Value> {
+            let kept = self.nodes.iter().enumerate();
+            kept.filter(|(index, _)| !left_out.contains(index))
+                .map(|(_, node)| peer(node))
+                .collect()
+        };
+        let node = |index: usize| self.nodes.get(index).with_context(|| format!("no node {index}"));
+        let mut beside_twin = all_but(&[original, beside]);
+        beside_twin.push(peer(twin));
+        for (node, peers) in [
+            (twin, vec![peer(node(beside)?)]),
+            (node(original)?, all_but(&[original, beside])),
+            (node(beside)?, beside_twin),
+        ] {
+            edit_toml(&node.home.join("config.toml"), |set| {
+                set("p2p", "peers", peers.into());
+            })?;
+        }
+        Ok(())
+    }
+
     /// Waits until the nodes look as wanted.
     ///
     /// # Errors

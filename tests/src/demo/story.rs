@@ -98,7 +98,13 @@ async fn tell(
     view.show(Scene::of(&views, 0, None));
 
     let upgrade_height = complete_at + options.blocks_ahead;
-    let proposal_id = propose(cluster, binaries, upgrade_height, view).await?;
+    let (proposal_id, proposed_at) = propose(cluster, binaries, upgrade_height, view).await?;
+    // Each wallet asks its own node, and the proposer's was the first to know.
+    observer
+        .wait_until("the proposal on every host", FIRST_BLOCKS_LIMIT, |views| {
+            views.iter().all(|view| view.height() >= proposed_at)
+        })
+        .await?;
     let mut votes = JoinSet::new();
     for index in 1..usize::from(options.approvals()) {
         let wallet = cluster.wallet(index)?;
@@ -191,7 +197,13 @@ async fn tell(
     })
 }
 
-async fn propose(cluster: &Cluster, binaries: &Binaries, height: u64, view: &mut View) -> Result<String> {
+/// The proposal's id, and the block that it is in.
+async fn propose(
+    cluster: &Cluster,
+    binaries: &Binaries,
+    height: u64,
+    view: &mut View,
+) -> Result<(String, u64)> {
     let artifact = format!("{}={}", platform(), binaries.new_node.display());
     let height = height.to_string();
     let proposed = cluster
@@ -214,12 +226,15 @@ async fn propose(cluster: &Cluster, binaries: &Binaries, height: u64, view: &mut
             .with_context(|| format!("no `{key}` in {proposed}"))
     };
     let id = text("proposal_id")?.to_owned();
+    let block = proposed
+        .get("committed_height")
+        .and_then(Value::as_u64)
+        .with_context(|| format!("no `committed_height` in {proposed}"))?;
     view.line(&format!(
-        "validator-0 proposes {} ({id}) in block {}",
-        text("name")?,
-        proposed.get("committed_height").unwrap_or(&Value::Null)
+        "validator-0 proposes {} ({id}) in block {block}",
+        text("name")?
     ));
-    Ok(id)
+    Ok((id, block))
 }
 
 /// This machine, in the words of artifacts.
