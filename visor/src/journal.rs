@@ -141,8 +141,9 @@ impl Journal {
         let torn_bytes = (bytes.len() - scan.end) as u64;
         if torn_bytes > 0 {
             file.set_len(scan.end as u64).map_err(at("cut the torn end of"))?;
-            file.sync_all().map_err(at("sync"))?;
         }
+        // Whoever wrote the last record may have been killed before it was durable, and what is read here is acted upon.
+        file.sync_all().map_err(at("sync"))?;
         file.seek(SeekFrom::Start(scan.end as u64))
             .map_err(at("seek in"))?;
         let journal = Self {

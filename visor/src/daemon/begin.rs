@@ -172,7 +172,8 @@ impl Daemon {
             timers: BTreeMap::new(),
             queue: VecDeque::new(),
             exit_seen: None,
-            unsynced_swap: false,
+            // Whoever switched last may have been killed before that.
+            unsynced_swap: true,
             journal_failed: false,
             exit: None,
         };

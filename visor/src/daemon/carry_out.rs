@@ -6,7 +6,7 @@ use visor_planner::{
     Announced, Answer, ArtifactFact, Effect, ExitReason, Hook, Input, Process, Record, UpgradePlan, Version,
 };
 
-use super::recorder::Sync;
+use super::recorder::MakeDurable;
 use super::{Daemon, Ended, now};
 use crate::adapter::Start;
 use crate::cli::chain;
@@ -138,7 +138,7 @@ impl Daemon {
         let at = now().0;
         // The records from here on may say that the new version runs.
         let unsynced = std::mem::take(&mut self.unsynced_swap).then(|| self.host.sync_swap());
-        let before: Sync = Box::new(|| {
+        let before: MakeDurable = Box::new(|| {
             if let Some(sync) = unsynced {
                 sync().map_err(|error| chain(&error))?;
                 fault::point("swap-synced");

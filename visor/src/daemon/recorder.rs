@@ -17,10 +17,10 @@ use crate::fault;
 use crate::journal::Journal;
 
 /// Makes durable what has to be durable with a record. Why it failed, in words.
-pub(super) type Sync = Box<dyn FnOnce() -> Result<(), String> + Send>;
+pub(super) type MakeDurable = Box<dyn FnOnce() -> Result<(), String> + Send>;
 
 enum Work {
-    Sync(Sync),
+    MakeDurable(MakeDurable),
     /// Answered when everything before it is done.
     Tell(SyncSender<()>),
 }
@@ -51,7 +51,7 @@ impl Recorder {
     ///
     /// # Errors
     /// Why it, or anything before it, could not be made durable.
-    pub(super) fn write(&mut self, record: &Record, unix_ms: u64, before: Sync) -> Result<(), String> {
+    pub(super) fn write(&mut self, record: &Record, unix_ms: u64, before: MakeDurable) -> Result<(), String> {
         self.settle()?;
         let written = before().and_then(|()| {
             let written = self.journal.append(record, unix_ms);
@@ -65,7 +65,12 @@ impl Recorder {
     ///
     /// # Errors
     /// Why it could not be written.
-    pub(super) fn write_behind(&mut self, record: &Record, unix_ms: u64, before: Sync) -> Result<(), String> {
+    pub(super) fn write_behind(
+        &mut self,
+        record: &Record,
+        unix_ms: u64,
+        before: MakeDurable,
+    ) -> Result<(), String> {
         self.failed.get().cloned().map_or(Ok(()), Err)?;
         let handle = self.journal.handle().map_err(|error| chain(&error));
         let written = handle.and_then(|handle| {
@@ -76,7 +81,7 @@ impl Recorder {
             Ok(file) => file,
             Err(reason) => return self.keep(Err(reason)),
         };
-        let sync: Sync = Box::new(move || {
+        let sync: MakeDurable = Box::new(move || {
             before()?;
             let synced = file.sync_data();
             fault::point("append-synced");
@@ -89,7 +94,7 @@ impl Recorder {
         match &self.thread {
             Some(thread) => {
                 // It ends only with its sender.
-                let _ = thread.send(Work::Sync(sync));
+                let _ = thread.send(Work::MakeDurable(sync));
                 Ok(())
             }
             // Without a thread it takes longer, and is as good.
@@ -145,7 +150,7 @@ fn begin(failed: Arc<OnceLock<String>>, failures: mpsc::Sender<String>) -> io::R
     thread::Builder::new().name("journal".to_owned()).spawn(move || {
         for work in works {
             match work {
-                Work::Sync(sync) => {
+                Work::MakeDurable(sync) => {
                     if failed.get().is_none()
                         && let Err(reason) = sync()
                     {
@@ -185,7 +190,7 @@ mod tests {
         assert_eq!(records, expected);
     }
 
-    fn nothing() -> Sync {
+    fn nothing() -> MakeDurable {
         Box::new(|| Ok(()))
     }
 
@@ -196,7 +201,7 @@ mod tests {
         let mut recorder = Recorder::new(Journal::open(&path).unwrap().journal);
         recorder.write(&record("1"), 0, nothing()).unwrap();
         let (held, release) = sync_channel::<()>(0);
-        let hold: Sync = Box::new(move || release.recv().map_err(|error| error.to_string()));
+        let hold: MakeDurable = Box::new(move || release.recv().map_err(|error| error.to_string()));
         recorder.write_behind(&record("2"), 0, hold).unwrap();
         recorder.write_behind(&record("3"), 0, nothing()).unwrap();
         assert_written(&path, &["1", "2", "3"]);
@@ -206,7 +211,7 @@ mod tests {
         assert!(releasing.join().unwrap().is_ok());
         assert_written(&path, &["1", "2", "3", "4"]);
         let (told, telling) = sync_channel(1);
-        let tell: Sync = Box::new(move || told.send(()).map_err(|error| error.to_string()));
+        let tell: MakeDurable = Box::new(move || told.send(()).map_err(|error| error.to_string()));
         recorder.write_behind(&record("5"), 0, tell).unwrap();
         drop(recorder);
         telling.try_recv().unwrap();

@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 
 use tokio::sync::mpsc;
-use visor_planner::{Height, NodeReport};
+use visor_planner::{Answer, Effect, ExitReason, Height, NodeReport};
 
 use super::*;
 use crate::adapter;
@@ -99,4 +99,33 @@ async fn a_late_word_of_an_earlier_nodes_link_is_not_taken_for_one_of_the_presen
     assert_eq!(daemon.queue.len(), 0);
     daemon.linked(3, LinkEvent::Lost);
     assert_eq!(daemon.queue.len(), 1);
+}
+
+#[tokio::test]
+async fn vis_01_nothing_that_goes_beyond_processes_is_done_before_the_records_are_durable() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = home(dir.path());
+    let mut daemon = daemon(&home).await;
+    let failing = || -> recorder::MakeDurable { Box::new(|| Err("no".to_owned())) };
+    let record = Record::NodeHeld { at: now() };
+    daemon.recorder.write_behind(&record, 0, failing()).unwrap();
+    let (answer, mut answered) = oneshot::channel();
+    daemon.tickets.insert(1, answer);
+    daemon.execute(vec![
+        Effect::Answer {
+            ticket: 1,
+            answer: Answer::Done("done".to_owned()),
+        },
+        Effect::Exit(ExitReason::Stopped),
+    ]);
+    assert!(answered.try_recv().is_err() && daemon.exit.is_none());
+    assert_eq!(
+        daemon.queue.pop_front(),
+        Some(Input::AppendFailed {
+            reason: "no".to_owned()
+        })
+    );
+    // Then there is nothing to wait for, and visor ends when it is told to.
+    daemon.execute(vec![Effect::Exit(ExitReason::Stopped)]);
+    assert!(matches!(daemon.exit, Some(Ended::Code(exit_code::JOURNAL))));
 }

@@ -17,7 +17,7 @@ pub use clear::clear;
 pub(crate) use found::mains;
 pub use found::{Found, Main, Recognised, find_running, recognise};
 pub use launch::{Launch, Program, Ready, Role};
-pub(crate) use probe::run_to_end;
+pub(crate) use probe::{Ended, run_to_end};
 pub use probe::{ProbeError, run_probe};
 pub use re_exec::re_exec;
 pub use unit::{Exit, StopOrder, Unit};

@@ -215,11 +215,15 @@ async fn until_gone(
         tracing::warn!(process.role = %member.role, process.pid = member.id, "a process ended; stopping the others with it");
     }
     let mut statuses = vec![Status::default(); members.len()];
-    for (member, status) in members.iter().zip(&mut statuses).rev() {
+    for (place, (member, status)) in members.iter().zip(&mut statuses).enumerate().rev() {
         member.end(grace).await;
         fault::point("exit-seen");
         *status = member.reap();
         fault::point("node-reaped");
+        if first.is_some_and(|first| first != place) {
+            // Which of two that take each other down is seen first is chance.
+            tracing::info!(process.role = %member.role, process.pid = member.id, process.code = status.code, process.signal = status.signal, "another process ended with it");
+        }
     }
     // Only one that survived SIGKILL is waited for here.
     join_all(members.iter().map(Member::gone)).await;

@@ -270,8 +270,12 @@ impl StateFile {
     /// Makes the last change durable.
     pub(crate) fn sync(&self) -> Result<(), StateError> {
         let target = self.target();
-        let file = File::open(&target).map_err(failed("open", &target))?;
-        file.sync_all().map_err(failed("sync", &target))?;
+        match File::open(&target) {
+            Ok(file) => file.sync_all().map_err(failed("sync", &target))?,
+            // It is lost: there is only its absence to make durable.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed("open", &target)(error)),
+        }
         let folder = target.parent().unwrap_or(Path::new("."));
         sync_directory(folder).map_err(failed("sync the folder", folder))
     }

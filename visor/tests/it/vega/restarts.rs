@@ -87,7 +87,11 @@ fn w_03_a_crash_before_the_new_versions_first_block_is_no_rollback_either() {
 
 fn exits_with_0(role: &str) {
     let mut host = Host::new(Kind::TwoBinaries);
-    host.behave(json!({ "exits": [{ "role": role, "height": 12, "code": 0 }] }));
+    host.behave(json!({
+        "exits": [{ "role": role, "height": 12, "code": 0 }],
+        // It may be seen first otherwise, with a code of its own.
+        "survives_data_node": true,
+    }));
     let visor = host.start();
     host.wait_height(30);
     let status = host.wait_status("both again", |status| {

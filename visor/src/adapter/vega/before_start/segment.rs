@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::args;
-use crate::process::{ProbeError, run_to_end};
+use crate::process::{Ended, ProbeError, run_to_end};
 
 /// A real answer has some 300 bytes; logs may surround it.
 const MAX_OUTPUT: u64 = 1 << 20;
@@ -90,14 +90,10 @@ impl Query {
         if says_none(&ended.stdout) || says_none(&ended.stderr) {
             return Ok(None);
         }
-        let said = match ended.stderr.trim_ascii().is_empty() {
-            true => ended.stdout,
-            false => ended.stderr,
-        };
         Err(SegmentError::Failed {
             program: program(),
             status: ended.status.to_string(),
-            said: beginning(&said),
+            said: said(&ended),
         })
     }
 }
@@ -114,7 +110,11 @@ fn to_height(answer: &Value) -> Option<u64> {
 pub(super) fn json_with(output: &[u8], key: &str) -> Option<Value> {
     let mut starts = (0..output.len()).filter(|at| {
         let is_first = *at == 0 || output[at - 1] == b'\n';
-        is_first && output[*at..].trim_ascii_start().starts_with(b"{")
+        // On this line alone: what comes on the next ones begins there.
+        let mut line = output[*at..]
+            .iter()
+            .skip_while(|byte| matches!(byte, b' ' | b'\t' | b'\r'));
+        is_first && line.next() == Some(&b'{')
     });
     starts.find_map(|at| {
         let mut values = serde_json::Deserializer::from_slice(&output[at..]).into_iter::<Value>();
@@ -123,8 +123,42 @@ pub(super) fn json_with(output: &[u8], key: &str) -> Option<Value> {
     })
 }
 
+/// What a program that failed had to say.
+pub(super) fn said(ended: &Ended) -> String {
+    beginning(match ended.stderr.trim_ascii().is_empty() {
+        true => &ended.stdout,
+        false => &ended.stderr,
+    })
+}
+
 /// So much of an output as an operator is shown.
 pub(super) fn beginning(output: &[u8]) -> String {
     let text = String::from_utf8_lossy(&output[..output.len().min(SHOWN)]);
     text.trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_found_among_other_lines() {
+        let find =
+            |output: &str| json_with(output.as_bytes(), "height").map(|answer| answer["height"].clone());
+        assert_eq!(find(r#"{"height": 7}"#), Some(7.into()));
+        assert_eq!(
+            find("loading\n{\"level\": \"info\"}\n\n \t{\n\"height\": 8}\nbye"),
+            Some(8.into())
+        );
+        assert_eq!(find(r#"it is {"height": 9}"#), None);
+        assert_eq!(find("{\n{\"height\": 10}"), Some(10.into()));
+        assert_eq!(find("{\"height\": 1"), None);
+    }
+
+    #[test]
+    fn a_whole_output_of_empty_lines_is_read_once() {
+        // Read from each line to the end, this takes longer than anybody waits.
+        let empty = vec![b'\n'; usize::try_from(MAX_OUTPUT).unwrap()];
+        assert_eq!(json_with(&empty, "height"), None);
+    }
 }

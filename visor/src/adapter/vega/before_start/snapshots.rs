@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::args;
-use super::segment::{beginning, json_with};
+use super::segment::{beginning, json_with, said};
 use crate::process::{ProbeError, run_to_end};
 
 /// A core keeps ten snapshots, of some 150 bytes each in the answer; logs may surround it.
@@ -68,14 +68,10 @@ impl Snapshots {
                 source,
             })?;
         if !ended.status.success() {
-            let said = match ended.stderr.trim_ascii().is_empty() {
-                true => ended.stdout,
-                false => ended.stderr,
-            };
             return Err(SnapshotsError::Failed {
                 program: program(),
                 status: ended.status.to_string(),
-                said: beginning(&said),
+                said: said(&ended),
             });
         }
         let heights = json_with(&ended.stdout, "snapshots").as_ref().and_then(heights);
