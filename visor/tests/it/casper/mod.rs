@@ -6,8 +6,10 @@ mod discovery;
 mod doctor;
 mod faults;
 mod kills;
+mod launcher;
 mod proof;
 mod scene;
+mod seen;
 mod stories;
 mod takeover;
 
