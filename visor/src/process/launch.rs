@@ -216,6 +216,8 @@ impl Ready {
             &one.arguments,
             self.environment,
         )?;
+        // The system lets visor go on in the middle of the child's exec, often on the same processor. What visor has to write down can wait.
+        std::thread::yield_now();
         Pid::from_raw(pid.as_raw()).ok_or_else(|| io::Error::other("the system named no process"))
     }
 }
