@@ -317,7 +317,17 @@ impl Network {
             fs::copy(original.home.join(file), &target)
                 .with_context(|| format!("copy {file} of {}", original.name))?;
         }
-        let ports = self.loopback.free_ports(3)?;
+        // Those of a node that is stopped look free.
+        let ports = loop {
+            let ports = self.loopback.free_ports(3)?;
+            let is_taken = |port: &SocketAddr| {
+                let mut nodes = self.nodes.iter();
+                nodes.any(|node| [node.p2p, node.rpc, node.http].contains(port))
+            };
+            if !ports.iter().any(is_taken) {
+                break ports;
+            }
+        };
         let [p2p, rpc, http] = ports.as_slice() else {
             bail!("three ports per node")
         };

@@ -114,11 +114,16 @@ impl Background {
         self.child.id()
     }
 
-    /// The exit status, once it has ended.
+    /// The exit status, once it has ended; then all that it has said is in the log.
     pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
-        self.child
+        let ended = self
+            .child
             .try_wait()
-            .with_context(|| format!("wait for {}", self.child.id()))
+            .with_context(|| format!("wait for {}", self.child.id()))?;
+        if ended.is_some() {
+            self.finish_log();
+        }
+        Ok(ended)
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -132,7 +137,6 @@ impl Background {
     pub(crate) async fn wait_until(&mut self, deadline: Instant) -> Result<Option<ExitStatus>> {
         loop {
             if let Some(status) = self.ended()? {
-                self.finish_log();
                 return Ok(Some(status));
             }
             if Instant::now() >= deadline {
@@ -150,7 +154,7 @@ impl Background {
         self.finish_log();
     }
 
-    /// After the end: all that the process has said is in the log.
+    /// After the end.
     fn finish_log(&mut self) {
         if let Some(copying) = self.copying.take() {
             drop(copying.join());
