@@ -125,8 +125,8 @@ async fn a_validator_that_signs_twice_is_reported_and_harms_nobody() {
 async fn three_go_on(network: &Network) {
     let wanted = network.observer().tip() + 1;
     wait(network, "the chain goes on without one", |views| {
-        let others = views.iter().enumerate().filter(|(index, _)| *index != SILENT);
-        others.into_iter().all(|(_, view)| view.height() >= wanted)
+        let mut others = views.iter().enumerate().filter(|(index, _)| *index != SILENT);
+        others.all(|(_, view)| view.height() >= wanted)
     })
     .await;
 }
